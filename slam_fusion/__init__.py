@@ -1,0 +1,1 @@
+"""Frames and poses to a semantically labelled 3-D map."""
