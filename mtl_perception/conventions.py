@@ -94,7 +94,9 @@ def check_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
         InvalidInput: with the shape and dtype that came.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2 or 0 in labels.shape:
-        raise InvalidInput(f"{name}: want (H, W) uint8 class ids, got {labels.shape} {labels.dtype}")
+        raise InvalidInput(
+            f"{name}: want (H, W) uint8 class ids, got {labels.shape} {labels.dtype}"
+        )
     return labels
 
 

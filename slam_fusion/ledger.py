@@ -39,6 +39,7 @@ class Outcome(str, Enum):
     VOLUME_FULL = "volume_full"
     RATE_LIMIT = "rate_limit"
     PAUSED = "paused"
+    RESET = "reset"
     SHUTDOWN = "shutdown"
 
 

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+
+from mtl_perception.conventions import Intrinsics
+from slam_fusion.frame import Frame
+from slam_fusion.ledger import Ledger, Outcome
+from slam_fusion.sync import FrameQueue, StampMatcher
+
+SECOND = 1_000_000_000
+MISSING = {"depth": Outcome.NO_DEPTH, "labels": Outcome.NO_LABELS}
+
+
+def fake_frame(stamp_ns):
+    camera = Intrinsics(2, 2, 1.0, 1.0, 0.5, 0.5)
+    return Frame(stamp_ns, "camera", camera, np.ones((2, 2), np.float32))
+
+
+def test_images_of_one_stamp_meet_whatever_comes_first():
+    matcher = StampMatcher(MISSING, Ledger())
+    assert matcher.add("labels", 10, "L10") is None
+    assert matcher.add("depth", 10, "D10") == (10, {"labels": "L10", "depth": "D10"})
+    assert matcher.add("depth", 20, "D20") is None
+    assert matcher.add("labels", 20, "L20") == (20, {"labels": "L20", "depth": "D20"})
+
+
+def test_a_set_that_can_never_complete_is_entered_with_what_it_lacked():
+    ledger = Ledger()
+    matcher = StampMatcher(MISSING, ledger)
+    matcher.add("depth", 10, "D10")
+    matcher.add("depth", 20, "D20")
+    assert matcher.add("labels", 20, "L20") is not None
+    assert [(r.stamp_ns, r.outcome) for r in ledger.rows] == [(10, Outcome.NO_LABELS)]
+    assert len(matcher) == 0
+
+
+def test_nearest_stamp_within_tolerance_pairs_and_the_reference_names_the_set():
+    matcher = StampMatcher(MISSING, Ledger(), tolerance_ns=6)
+    matcher.add("depth", 100, "D100")
+    matcher.add("depth", 110, "D110")
+    assert matcher.add("labels", 107, "L107") == (110, {"depth": "D110", "labels": "L107"})
+    assert matcher.add("labels", 120, "L120") is None
+    assert matcher.add("depth", 125, "D125") == (125, {"labels": "L120", "depth": "D125"})
+
+
+def test_memory_is_bounded_and_the_oldest_gives_way():
+    ledger = Ledger()
+    matcher = StampMatcher(MISSING, ledger, queue_size=3)
+    for stamp in range(10):
+        matcher.add("depth", stamp, None)
+    assert len(matcher) == 3
+    assert ledger.counts() == {"no_labels": 7}
+    matcher.finish()
+    assert ledger.counts() == {"no_labels": 10}
+
+
+def test_late_image_is_counted_and_a_restarted_clock_is_not_a_late_image():
+    ledger = Ledger()
+    matcher = StampMatcher(MISSING, ledger)
+    matcher.add("depth", 5 * SECOND, None)
+    matcher.add("depth", 5 * SECOND - 1, None)
+    assert ledger.counts() == {"out_of_order": 1}
+    matcher.add("depth", 0, "D0")
+    assert ledger.counts() == {"out_of_order": 1, "clock_jumped_back": 1}
+    assert matcher.add("labels", 0, "L0") == (0, {"depth": "D0", "labels": "L0"})
+
+
+def test_full_queue_drops_its_oldest_frame():
+    ledger = Ledger()
+    queue = FrameQueue(ledger, size=2)
+    for stamp in (1, 2, 3):
+        queue.add(fake_frame(stamp))
+    assert queue.head.stamp_ns == 2
+    assert [(r.stamp_ns, r.outcome) for r in ledger.rows] == [(1, Outcome.QUEUE_FULL)]
+
+
+def test_looped_clock_clears_the_queue():
+    ledger = Ledger()
+    queue = FrameQueue(ledger, size=5)
+    queue.add(fake_frame(9 * SECOND))
+    queue.add(fake_frame(9 * SECOND))
+    queue.add(fake_frame(1))
+    assert len(queue) == 1 and queue.head.stamp_ns == 1
+    assert ledger.counts() == {"out_of_order": 1, "clock_jumped_back": 1}
