@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which colour is which class, and how much surface each class has."""
+
+import cv2
+import numpy as np
+
+from mtl_perception.conventions import UNLABELLED
+from mtl_perception.labels import LabelSet
+from slam_fusion.frame import Surface
+
+UNLABELLED_RGB = (205, 205, 205)
+"""In pictures the unlabelled surface is light grey: black would hide its shape."""
+
+_ROW = 36
+_COLUMN = 310
+
+
+def class_colors(surface: Surface, label_set: LabelSet) -> np.ndarray:
+    """Return the class colour of every vertex, (N, 3) uint8 RGB, unlabelled in light grey."""
+    colors = label_set.colorize(surface.labels)
+    colors[surface.labels == UNLABELLED] = UNLABELLED_RGB
+    return colors
+
+
+def class_areas(surface: Surface) -> dict[int, float]:
+    """Return the area of a mesh by class id, square metres, largest first.
+
+    A triangle gives a third of its area to the class of each corner.
+    """
+    corners = surface.positions[surface.triangles].astype(np.float64)  # (M, 3, 3)
+    edges = corners[:, 1:] - corners[:, :1]
+    areas = 0.5 * np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
+    labels = surface.labels[surface.triangles]  # (M, 3)
+    totals = np.bincount(labels.ravel(), np.repeat(areas / 3, 3), minlength=256)
+    order = np.argsort(-totals, kind="stable")
+    return {int(label): float(totals[label]) for label in order if totals[label] > 0}
+
+
+def draw_legend(areas: dict[int, float], label_set: LabelSet, width: int) -> np.ndarray:
+    """Draw a colour chip, name and share of the surface per class, largest first.
+
+    Args:
+        areas: square metres by class id, as ``class_areas`` gives.
+        label_set: names and colours.
+        width: of the image, pixels.
+
+    Returns:
+        (H, width, 3) uint8 RGB on white, as high as the classes need.
+    """
+    columns = max(1, width // _COLUMN)
+    rows = -(-len(areas) // columns)
+    image = np.full((rows * _ROW + 12, width, 3), 255, np.uint8)
+    total = sum(areas.values())
+    for index, (label, area) in enumerate(areas.items()):
+        x = 12 + (index % columns) * (width // columns)
+        y = 6 + (index // columns) * _ROW
+        name = label_set.names.get(label, f"class {label}")
+        color = tuple(int(c) for c in label_set.palette[label])
+        if label == UNLABELLED:
+            name, color = "unlabelled", UNLABELLED_RGB
+        cv2.rectangle(image, (x, y + 4), (x + 32, y + _ROW - 4), color, cv2.FILLED)
+        cv2.rectangle(image, (x, y + 4), (x + 32, y + _ROW - 4), (90, 90, 90), 1, cv2.LINE_AA)
+        draw_text(image, f"{name}  {100 * area / total:.1f} %", (x + 42, y + _ROW - 11))
+    return image
+
+
+def draw_text(image: np.ndarray, text: str, origin: tuple[int, int]) -> None:
+    """Write dark text with its lower left corner at ``origin``, in place."""
+    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (40, 40, 40), 1, cv2.LINE_AA)
