@@ -19,15 +19,15 @@ from mtl_perception.compressed import (
 from mtl_perception.conventions import MAX_CLASSES, UNLABELLED, Intrinsics, InvalidInput
 from mtl_perception.image_errors import BadCameraInfo, BadImage, UnknownEncoding, check_image_size
 
-_RGB_CHANNELS = {
-    "rgb8": (3, [0, 1, 2]),
-    "bgr8": (3, [2, 1, 0]),
-    "rgba8": (4, [0, 1, 2]),
-    "bgra8": (4, [2, 1, 0]),
-}
-"""Bytes per pixel, and where R, G and B stand among them."""
-
 _CV2_TO_RGB = {
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+}
+"""Bytes per pixel, and OpenCV's conversion."""
+
+_CV2_MOSAIC_TO_RGB = {
     "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
     "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
@@ -38,7 +38,7 @@ _CV2_TO_RGB = {
     "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
-"""Bytes per pixel, and OpenCV's conversion."""
+"""The same for encodings whose pixels share colour, so that sides must be even."""
 
 _LABEL_TYPES = {
     "mono8": np.uint8,
@@ -71,19 +71,21 @@ def decode_color(msg: Any) -> np.ndarray:
     """
     if _is_compressed(msg):
         return decode_compressed_color(msg)
-    if msg.encoding in _RGB_CHANNELS:
-        channels, rgb = _RGB_CHANNELS[msg.encoding]
-        pixels = _pixels(msg, np.uint8, channels)
-        return pixels if channels == 3 and rgb[0] == 0 else np.ascontiguousarray(pixels[..., rgb])
+    if msg.encoding == "rgb8":
+        return _pixels(msg, np.uint8, 3)
+    if msg.encoding == "mono16":
+        high_byte = (_pixels(msg, np.uint16) >> 8).astype(np.uint8)
+        return cv2.cvtColor(high_byte, cv2.COLOR_GRAY2RGB)
     if msg.encoding in _CV2_TO_RGB:
         channels, conversion = _CV2_TO_RGB[msg.encoding]
-        return _convert(_pixels(msg, np.uint8, channels), conversion, msg.encoding)
-    if msg.encoding in ("mono8", "mono16"):
-        gray = _pixels(msg, np.uint8 if msg.encoding == "mono8" else np.uint16)
-        if gray.dtype == np.uint16:
-            gray = (gray >> 8).astype(np.uint8)
-        return np.repeat(gray[..., None], 3, axis=2)
-    raise UnknownEncoding("color", msg.encoding, [*_RGB_CHANNELS, "mono8", "mono16", *_CV2_TO_RGB])
+        return cv2.cvtColor(_pixels(msg, np.uint8, channels), conversion)
+    if msg.encoding in _CV2_MOSAIC_TO_RGB:
+        if msg.height % 2 or msg.width % 2:
+            raise BadImage(f"{msg.encoding} image is {msg.width}x{msg.height}: sides must be even")
+        channels, conversion = _CV2_MOSAIC_TO_RGB[msg.encoding]
+        return cv2.cvtColor(_pixels(msg, np.uint8, channels), conversion)
+    known = ["rgb8", "mono16", *_CV2_TO_RGB, *_CV2_MOSAIC_TO_RGB]
+    raise UnknownEncoding("color", msg.encoding, known)
 
 
 def decode_depth(msg: Any) -> np.ndarray:
@@ -104,7 +106,8 @@ def decode_depth(msg: Any) -> np.ndarray:
         raise UnknownEncoding("depth", msg.encoding, _DEPTH_TYPES)
     if depth.dtype == np.uint16:
         return metres_from_millimetres(depth)
-    return np.where((depth > 0) & (depth < np.inf), depth, np.float32(0))
+    np.copyto(depth, 0, where=~((depth > 0) & (depth < np.inf)))
+    return depth
 
 
 def metres_from_millimetres(depth_mm: np.ndarray) -> np.ndarray:
@@ -221,13 +224,6 @@ def _is_compressed(msg: Any) -> bool:
 
 def _either(msg: Any, ros2_name: str, ros1_name: str) -> Any:
     return getattr(msg, ros2_name) if hasattr(msg, ros2_name) else getattr(msg, ros1_name)
-
-
-def _convert(pixels: np.ndarray, conversion: int, encoding: str) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    if height % 2 or width % 2:
-        raise BadImage(f"{encoding} image is {width}x{height}, its sides must be even")
-    return cv2.cvtColor(pixels, conversion)
 
 
 def _pixels(msg: Any, dtype: type, channels: int = 1) -> np.ndarray:

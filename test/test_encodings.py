@@ -309,6 +309,11 @@ def test_compressed_depth_of_other_kinds_is_refused(data, fmt):
         decode_depth(fake_compressed(data, fmt))
 
 
+def test_mosaics_of_odd_size_are_refused():
+    with pytest.raises(BadImage, match="3x3"):
+        decode_color(fake_image(np.zeros((3, 3), np.uint8), "bayer_rggb8"))
+
+
 def test_random_bytes_never_escape_as_other_errors():
     rng = np.random.default_rng(1)
     good = [to_png(RGB), to_jpeg(RGB), bytes(12) + to_png(np.ones((4, 4), np.uint16))]
