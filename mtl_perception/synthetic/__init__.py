@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Furnished rooms whose every surface, class and camera pose is known exactly."""

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A room as triangles with classes, instances and a lit texture atlas."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import open3d as o3d
+
+from mtl_perception.labels import LABEL_SETS
+from mtl_perception.synthetic.layout import plan_room
+from mtl_perception.synthetic.lighting import light_patches
+from mtl_perception.synthetic.patches import Patch
+
+TEXEL = 0.006
+"""Metres of surface per texture element."""
+
+LABEL_SET = "nyu40"
+"""Label set whose ids rooms use."""
+
+
+@dataclass(frozen=True, eq=False)
+class TruthMesh:
+    """Exact surface of a room."""
+
+    vertices: np.ndarray  # (V, 3) float32 metres, world frame
+    triangles: np.ndarray  # (M, 3) int32 rows of ``vertices``
+    labels: np.ndarray  # (M,) uint8 class id of each triangle
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """A furnished room; world frame: origin in a corner of the floor, z up, metres."""
+
+    size: np.ndarray  # (3,) float64 width along x, depth along y, height along z
+    vertices: np.ndarray  # (V, 3) float32 metres
+    triangles: np.ndarray  # (M, 3) int32
+    labels: np.ndarray  # (M,) uint8 NYU40 class id of each triangle
+    instances: np.ndarray  # (M,) uint16 object of each triangle, 1..; 0 names no object
+    texels: np.ndarray  # (T, 3) uint8 RGB: all textures, row after row, as lit
+    texture_at: np.ndarray  # (M, 2) int32 first texel and row length of the triangle's texture
+    corners: np.ndarray  # (M, 3, 2) float32 row and column in that texture of each corner
+
+    @cached_property
+    def scene(self) -> o3d.t.geometry.RaycastingScene:
+        """Ray-casting structure; its primitive ids are rows of ``triangles``."""
+        scene = o3d.t.geometry.RaycastingScene(nthreads=0)
+        scene.add_triangles(
+            o3d.core.Tensor.from_numpy(self.vertices),
+            o3d.core.Tensor.from_numpy(self.triangles.astype(np.uint32)),
+        )
+        return scene
+
+    def mesh_truth(self) -> TruthMesh:
+        """Return the labelled surface, for the evaluation of maps."""
+        return TruthMesh(self.vertices, self.triangles, self.labels)
+
+
+def make_room(seed: int) -> Room:
+    """Furnish, texture and light a room; the same seed gives the same bytes.
+
+    Takes a few seconds, nearly all of them for the light.
+    """
+    rng = np.random.default_rng(seed)
+    size, items = plan_room(rng)
+    patches = [patch for item in items for patch in item.patches]
+    geometry = [triangulate(patch, TEXEL) for patch in patches]
+    counts = np.array([len(triangles) for _, triangles, _ in geometry])
+    first_vertex = np.cumsum([0] + [len(points) for points, _, _ in geometry[:-1]])
+    triangles = [t + n for (_, t, _), n in zip(geometry, first_vertex, strict=True)]
+    ids = LABEL_SETS[LABEL_SET]
+    patch_item = np.repeat(np.arange(len(items)), [len(item.patches) for item in items])
+    classes = np.array([ids.id_of(item.class_name) for item in items], np.uint8)
+    shapes = np.array([texture_shape(patch, TEXEL) for patch in patches])
+    first_texel = np.append(0, np.cumsum(shapes.prod(axis=1)))
+    room = Room(
+        size=size,
+        vertices=np.concatenate([points for points, _, _ in geometry]).astype(np.float32),
+        triangles=np.concatenate(triangles).astype(np.int32),
+        labels=np.repeat(classes[patch_item], counts),
+        instances=np.repeat(patch_item + 1, counts).astype(np.uint16),
+        texels=np.zeros((first_texel[-1], 3), np.uint8),
+        texture_at=np.repeat(np.stack([first_texel[:-1], shapes[:, 1]], 1), counts, 0).astype(
+            np.int32
+        ),
+        corners=np.concatenate([corners for _, _, corners in geometry]).astype(np.float32),
+    )
+    patch_of_triangle = np.repeat(np.arange(len(patches)), counts)
+    images = light_patches(patches, shapes, TEXEL, room, patch_of_triangle, rng)
+    for image, start, stop in zip(images, first_texel[:-1], first_texel[1:], strict=True):
+        room.texels[start:stop] = image.reshape(-1, 3)
+    room.texels.flags.writeable = False
+    return room
+
+
+def texture_shape(patch: Patch, texel: float) -> tuple[int, int]:
+    """Return (h, w) texels of a patch; the outermost texels lie on its borders."""
+    h, w = (max(2, int(np.ceil(span[-1] / texel)) + 1) for span in patch.spans())
+    return h, w
+
+
+def triangulate(patch: Patch, texel: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Split a patch into triangles.
+
+    Returns:
+        Vertices (V, 3); triangles (M, 3) of vertex rows, counter-clockwise seen from outside;
+        and (M, 3, 2) texture row and column of each corner.
+    """
+    rows, columns = patch.grid.shape[:2]
+    index = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
+    triangles = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], 2).reshape(-1, 3)
+    coordinates = (
+        span / span[-1] * (n - 1)
+        for span, n in zip(patch.spans(), texture_shape(patch, texel), strict=True)
+    )
+    texture = np.stack(np.meshgrid(*coordinates, indexing="ij"), -1).reshape(-1, 2)
+    return patch.grid.reshape(-1, 3), triangles, texture[triangles]
