@@ -1,0 +1,1 @@
+"""Runtimes: network files run behind one call, and their scores brought to image size."""

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which runtime runs which kind of file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mtl_perception.inference.scores import Network
+from mtl_perception.models import ModelEntry, ModelUnsupported
+
+RUNTIME_OF_SUFFIX = {".tflite": "litert"}
+"""For files of the user's own; the registry names the runtime of the files it knows."""
+
+
+def open_network(
+    path: Path, entry: ModelEntry | None, device: str, precision: str, threads: int
+) -> Network:
+    """Load a network file with the runtime it needs.
+
+    Args:
+        path: the verified file.
+        entry: what the registry says of it; None for a file of the user's own.
+        device: auto, or a device that the runtime has (cpu).
+        precision: auto, or one that the file has (int8).
+        threads: of the CPU kernels.
+
+    Raises:
+        ModelUnsupported: no runtime for this file, or not on this device or in this precision.
+        ModelCorrupt: the file cannot be read.
+    """
+    runtime = entry.runtime if entry else RUNTIME_OF_SUFFIX.get(path.suffix.lower())
+    if runtime not in RUNTIMES:
+        known = ", ".join(sorted(RUNTIME_OF_SUFFIX))
+        raise ModelUnsupported(f"{path}: no runtime for this kind of file; known: {known}")
+    return RUNTIMES[runtime](path, device, precision, threads)
+
+
+def _open_litert(path: Path, device: str, precision: str, threads: int) -> Network:
+    from mtl_perception.inference.litert import LiteRtSegmenter
+
+    if device not in ("auto", "cpu") or precision not in ("auto", "int8"):
+        raise ModelUnsupported(
+            f"{path}: LiteRT runs on device cpu in precision int8, not on {device!r} in "
+            f"{precision!r}; leave both at auto"
+        )
+    return LiteRtSegmenter(path, threads)
+
+
+RUNTIMES: dict[str, Callable[[Path, str, str, int], Network]] = {"litert": _open_litert}
+"""Openers by runtime name; each imports its library when first called."""

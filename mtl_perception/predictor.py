@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RGB image in, class ids, confidence and (where the network has it) depth out."""
+
+import logging
+import os
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from mtl_perception.conventions import InvalidInput, check_color
+from mtl_perception.inference.runtimes import open_network
+from mtl_perception.inference.upsample import ScoreLabeller
+from mtl_perception.labels import LabelSet, load_label_set, remap_table
+from mtl_perception.models import ModelUnsupported, entry_of_file, find_model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """Which network runs, where, and how its scores become labels."""
+
+    model: str = "deeplab-ade20k"  # name in models.MODELS, or a file
+    device: str = "auto"  # auto, cpu
+    precision: str = "auto"  # auto, int8
+    threads: int = 2  # CPU threads; 0 = one for each core
+    label_set: str = ""  # set of the labels that come out; "" = the network's own. For a file that
+    # is not in the registry: the set its channels are in
+    temperature: float = 1.0  # scores are divided by it: above 1 lowers the confidence
+    confidence_threshold: float = 0.0  # pixels less certain than this become unlabelled
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no predictor can have.
+
+        Raises:
+            InvalidInput: names the field and its value.
+        """
+        if not 0 <= self.threads <= 256:
+            raise InvalidInput(f"threads {self.threads} is not in 0..256")
+        if not 0.01 <= self.temperature <= 100:
+            raise InvalidInput(f"temperature {self.temperature} is not in 0.01..100")
+        if not 0 <= self.confidence_threshold <= 1:
+            raise InvalidInput(
+                f"confidence_threshold {self.confidence_threshold} is not in 0..1: it is a "
+                "probability"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network says of one image; every array has the image's size."""
+
+    labels: np.ndarray  # (H, W) uint8 class ids, 255 = unlabelled
+    confidence: np.ndarray  # (H, W) float32 probability of the label, 0 where unlabelled
+    depth: np.ndarray | None  # (H, W) float32 metres; None: the network has no depth
+    normals: np.ndarray | None  # (H, W, 3) float32 unit; None: the network has no normals
+
+
+class Predictor:
+    """A network behind one call; calls from several threads take turns.
+
+    Attributes:
+        label_set: classes of the labels that come out.
+        gives_depth: whether ``Prediction.depth`` is there.
+    """
+
+    def __init__(self, config: PredictorConfig) -> None:
+        """Find, verify and load the network.
+
+        Raises:
+            ModelMissing, ModelCorrupt, ModelUnsupported: see ``models``.
+            InvalidInput: no such label set.
+        """
+        path = find_model(config.model)
+        entry = entry_of_file(path)
+        threads = config.threads or os.cpu_count() or 1
+        self._network = open_network(path, entry, config.device, config.precision, threads)
+        self.gives_depth = self._network.gives_depth
+        channels, self.label_set = _label_sets(
+            entry.label_set if entry else "", config.label_set, path
+        )
+        if len(channels) != self._network.channels:
+            raise ModelUnsupported(
+                f"{path}: scores {self._network.channels} classes, but label set "
+                f"{channels.name!r} has {len(channels)}"
+            )
+        self._labeller = ScoreLabeller(
+            _channel_labels(channels, self.label_set),
+            config.temperature,
+            config.confidence_threshold,
+            threads,
+        )
+        self._turn = Lock()
+        logger.info("%s: %d classes, %d threads", path, len(channels), threads)
+
+    def warm_up(self, shape: tuple[int, int] = (480, 640)) -> None:
+        """Run once on a black (H, W) image, so that the first real one is not the slow one."""
+        self(np.zeros((*shape, 3), np.uint8))
+
+    def __call__(self, rgb: np.ndarray) -> Prediction:
+        """Label one image.
+
+        Args:
+            rgb: (H, W, 3) uint8 RGB of any size.
+
+        Raises:
+            InvalidInput: not such an image.
+        """
+        check_color(rgb, "rgb")
+        with self._turn:
+            output = self._network(rgb)
+        labels, confidence = self._labeller(output.scores, rgb.shape[:2])
+        return Prediction(labels, confidence, output.depth, output.normals)
+
+
+def _label_sets(own: str, wanted: str, path: os.PathLike) -> tuple[LabelSet, LabelSet]:
+    """Return the sets of the network's channels and of the labels that come out."""
+    if not own and not wanted:
+        raise InvalidInput(
+            f"{path} is not in the registry: say with label_set which classes its channels are"
+        )
+    channels = load_label_set(own or wanted)
+    return channels, load_label_set(wanted) if wanted else channels
+
+
+def _channel_labels(channels: LabelSet, wanted: LabelSet) -> np.ndarray:
+    """Return the (C,) uint8 wanted label of each channel; channel k is the k-th class by id."""
+    ids = np.array([c.id for c in channels.classes], np.uint8)
+    return ids if wanted == channels else remap_table(channels, wanted)[ids]
