@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All package metadata; pyproject.toml has none (colcon and pip disagree about a [project] table)."""
+"""All package metadata; pyproject.toml has none, as colcon and pip disagree about [project]."""
 
 from glob import glob
 
