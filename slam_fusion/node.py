@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -14,9 +13,10 @@ from std_srvs.srv import Trigger
 from mtl_perception import ros
 from mtl_perception.conventions import DenseSlamError, InvalidInput
 from mtl_perception.labels import LabelSet, load_label_set
+from slam_fusion.export import MAP_FILE, package_versions, prepare_folder
 from slam_fusion.frame import Frame
 from slam_fusion.ledger import Outcome
-from slam_fusion.map_io import SavedMap, save_map
+from slam_fusion.map_io import save_map, snapshot
 from slam_fusion.mapper import Mapper
 from slam_fusion.node_config import FusionNodeConfig
 from slam_fusion.ply import write_ply
@@ -31,7 +31,13 @@ POLL_S = 0.05
 
 
 class FusionNode(Node):
-    """Joins the topics, the mapper and the services; one thread, so nothing needs a lock."""
+    """Joins the topics, the mapper and the services; one thread, so nothing needs a lock.
+
+    Attributes:
+        mapper: the pipeline and its map.
+        inputs: the image topics.
+        poses: where the camera was.
+    """
 
     def __init__(self) -> None:
         """Declare the parameters of ``FusionNodeConfig`` and connect the topics and services.
@@ -42,15 +48,15 @@ class FusionNode(Node):
         super().__init__("fusion")
         ros.forward_logging(self)
         self._config = ros.declare(self, FusionNodeConfig)
-        self._mapper = Mapper(self._config)
+        self.mapper = Mapper(self._config)
         self._paused = False
         self._newest_ns = 0
-        self._poses = open_pose_source(self, self._config, self._integrate)
-        self._inputs = ImageInputs(self, self._config, self._mapper.ledger, self._on_frame)
-        self._publisher = MapPublisher(self, self._config, self._mapper)
-        self._diagnostics = FusionDiagnostics(self, self._mapper, self._inputs)
+        self.poses = open_pose_source(self, self._config, self._integrate)
+        self.inputs = ImageInputs(self, self._config, self.mapper.ledger, self._on_frame)
+        self._publisher = MapPublisher(self, self._config, self.mapper)
+        self._diagnostics = FusionDiagnostics(self, self.mapper, self.inputs)
         if self._config.label_set:
-            self._mapper.label_set = load_label_set(self._config.label_set)
+            self.mapper.label_set = load_label_set(self._config.label_set)
         else:
             self.create_subscription(String, "label_set", self._on_label_set, ros.LATCHED)
         for name, action in (
@@ -64,37 +70,28 @@ class FusionNode(Node):
         self.create_timer(POLL_S, self._integrate, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def save_map(self) -> str:
-        """Write map.dsmap and ledger.csv into ``output_folder``; return what was written."""
-        path = self._output_path("map.dsmap")
-        mapper = self._mapper
-        saved = SavedMap(
-            state=mapper.volume.to_state(),
-            label_set=mapper.label_set,
-            global_frame=self._config.global_frame,
-            stamps_ns=np.array([stamp_ns for stamp_ns, _ in mapper.trajectory], np.int64),
-            T_world_camera=np.array([T for _, T in mapper.trajectory]).reshape(-1, 4, 4),
-            ledger_counts=mapper.ledger.counts(),
-            provenance={"node": self.get_fully_qualified_name()},
-        )
-        size = save_map(path, saved)
-        mapper.ledger.write_csv(path.with_name("ledger.csv"))
+        """Write the map file and the ledger into ``output_folder``; return what was written."""
+        path = self._output_folder() / MAP_FILE
+        provenance = {"source": self.get_fully_qualified_name(), "versions": package_versions()}
+        size = save_map(path, snapshot(self.mapper, provenance))
+        self.mapper.ledger.write_csv(path.with_name("ledger.csv"))
         return (
-            f"{mapper.volume.block_count} blocks from {mapper.ledger.fused} frames, "
+            f"{self.mapper.volume.block_count} blocks from {self.mapper.ledger.fused} frames, "
             f"{size / 1e6:.1f} MB in {path}"
         )
 
     def save_mesh(self) -> str:
         """Write mesh.ply into ``output_folder``; return what was written."""
-        path = self._output_path("mesh.ply")
-        mesh = self._mapper.volume.extract_mesh()
+        path = self._output_folder() / "mesh.ply"
+        mesh = self.mapper.volume.extract_mesh()
         size = write_ply(path, mesh)
         return f"{len(mesh.triangles)} triangles, {size / 1e6:.1f} MB in {path}"
 
     def reset(self) -> str:
         """Empty the map and all queues; return what is gone."""
-        block_count = self._mapper.volume.block_count
-        self._inputs.drop_waiting(Outcome.RESET, "the map was reset")
-        self._mapper.reset()
+        block_count = self.mapper.volume.block_count
+        self.inputs.drop_waiting(Outcome.RESET, "the map was reset")
+        self.mapper.reset()
         return f"{block_count} blocks forgotten"
 
     def pause(self) -> str:
@@ -110,9 +107,9 @@ class FusionNode(Node):
     def on_shutdown(self) -> None:
         """Account for all frames; save the map when ``save_on_shutdown`` is set."""
         self._integrate()
-        self._inputs.finish()
-        self._mapper.finish()
-        self.get_logger().info(f"frames: {self._mapper.ledger.counts()}")
+        self.inputs.finish()
+        self.mapper.finish()
+        self.get_logger().info(f"frames: {self.mapper.ledger.counts()}")
         if self._config.save_on_shutdown:
             self.get_logger().info(self.save_map())
 
@@ -121,19 +118,19 @@ class FusionNode(Node):
             self._on_clock_jump(frame.stamp_ns)
         self._newest_ns = frame.stamp_ns
         if self._paused:
-            self._mapper.ledger.record(frame.stamp_ns, Outcome.PAUSED)
+            self.mapper.ledger.record(frame.stamp_ns, Outcome.PAUSED)
             return
-        self._mapper.add(frame)
+        self.mapper.add(frame)
         self._integrate()
 
     def _integrate(self) -> None:
-        self._mapper.integrate_ready(self._poses)
+        self.mapper.integrate_ready(self.poses)
 
     def _on_clock_jump(self, stamp_ns: int) -> None:
         detail = f"stamps went back from {self._newest_ns} to {stamp_ns}"
-        self._mapper.drop_waiting(Outcome.CLOCK_JUMPED_BACK, detail)
+        self.mapper.drop_waiting(Outcome.CLOCK_JUMPED_BACK, detail)
         if self._config.reset_on_clock_jump:
-            self._mapper.reset()
+            self.mapper.reset()
         fate = "map emptied" if self._config.reset_on_clock_jump else "map kept"
         self.get_logger().warning(f"{detail} (a bag that loops?): {fate}")
 
@@ -143,18 +140,18 @@ class FusionNode(Node):
         except InvalidInput as error:
             self.get_logger().error(f"label_set refused: {error}")
             return
-        if self._mapper.label_set not in (None, label_set):
+        if self.mapper.label_set not in (None, label_set):
             self.get_logger().error(
                 f"perception now speaks label set {label_set.name!r} but the map holds "
-                f"{self._mapper.label_set.name!r}: restart one of them; the map's stays"
+                f"{self.mapper.label_set.name!r}: restart one of them; the map's stays"
             )
             return
-        self._mapper.label_set = label_set
+        self.mapper.label_set = label_set
 
-    def _output_path(self, name: str) -> Path:
+    def _output_folder(self) -> Path:
         folder = Path(self._config.output_folder).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / name
+        prepare_folder(folder)
+        return folder
 
 
 def _trigger(

@@ -9,7 +9,7 @@ from slam_fusion.mapper import MapperConfig
 
 POSE_SOURCES = ("tf", "odometry", "pose", "transform")
 COLOR_MODES = ("class", "true")
-INPUT_QOS = ("sensor_latest", "sensor_queue", "reliable")
+INPUT_QOS = ("sensor_queue", "reliable")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class FusionNodeConfig(MapperConfig):
     use_color: bool = True  # ... and for the colour image
     approx_sync: bool = False  # pair images whose stamps differ
     approx_sync_max_interval: float = 0.02  # ... by this much at most, seconds
-    input_qos: str = "reliable"  # or sensor_queue, sensor_latest (best effort)
+    input_qos: str = "sensor_queue"  # best effort, as sensors are; or reliable, to lose nothing
     input_queue_size: int = 10  # messages per topic that may wait while the node is busy
     pose_source: str = "tf"  # or a topic: odometry, pose, transform
     pose_max_gap: float = 0.5  # never interpolate over a longer gap in the pose topic, seconds

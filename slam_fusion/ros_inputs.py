@@ -4,6 +4,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
@@ -69,7 +70,8 @@ class ImageInputs:
         # Whole sets that came before the first CameraInfo, which then serves them all.
         self._sets: deque[tuple[int, dict[str, Image]]] = deque()
 
-        qos = ros.qos(config.input_qos, config.input_queue_size)
+        qos = copy(ros.qos(config.input_qos))
+        qos.depth = config.input_queue_size
         self._best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
         self._topics = {
             kind: node.create_subscription(Image, kind, self._receiver(kind), qos).topic_name

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.time import Time
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -56,9 +55,9 @@ class MapPublisher:
             surface = self._mapper.volume.extract_cloud()
             label_set = self._mapper.label_set
             colors = surface_colors(surface, label_set, self._config.color_mode)
-            self._cloud.publish(cloud_to_msg(surface, colors, self._header()))
+            ros.publish(self._cloud, cloud_to_msg(surface, colors, self._header()))
             if label_set is not None:
-                self._legend.publish(legend_to_msg(surface, label_set, self._header()))
+                ros.publish(self._legend, legend_to_msg(surface, label_set, self._header()))
 
     def publish_mesh(self) -> None:
         """Publish the changed parts of the mesh, as many as the bandwidth limit allows."""
@@ -76,7 +75,7 @@ class MapPublisher:
             budget = 1e6 / 8 * self._config.bandwidth_limit_mbps / self._config.publish_mesh_rate_hz
             message = self._stream.next_message(int(budget), self._header().stamp)
             if message is not None:
-                self._mesh.publish(message)
+                ros.publish(self._mesh, message)
 
     def _is_new(self, publisher: Publisher) -> bool:
         """Whether the map changed since this was last asked for ``publisher``."""
@@ -88,8 +87,7 @@ class MapPublisher:
 
     def _header(self) -> Header:
         trajectory = self._mapper.trajectory
-        stamp_ns = trajectory[-1][0] if trajectory else 0
-        return Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=self._config.global_frame)
+        return ros.make_header(trajectory[-1][0] if trajectory else 0, self._config.global_frame)
 
 
 def _at_most(share: float, call: Callable[[], None]) -> Callable[[], None]:

@@ -69,7 +69,11 @@ def open_pose_source(
 
 
 class TopicPoseSource:
-    """The newest poses of one topic, interpolated; a ``PoseSource``."""
+    """The newest poses of one topic, interpolated; a ``PoseSource``.
+
+    Attributes:
+        newest_ns: stamp of the newest pose, None before the first.
+    """
 
     def __init__(self, config: FusionNodeConfig) -> None:
         """Start empty.
@@ -84,7 +88,7 @@ class TopicPoseSource:
         T_base_camera = se3(matrix_from_quat_xyzw(np.array(quat_xyzw)), np.array([x, y, z]))
         self._tree = TransformTree(config.global_frame, config.pose_max_gap, MAX_POSES)
         self._tree.add_static(_BASE, _CAMERA, T_base_camera)
-        self._newest_ns: int | None = None
+        self.newest_ns: int | None = None
 
     def add(self, msg: PoseStamped | Odometry | TransformStamped) -> bool:
         """Keep the pose of a message; a stamp far back (a looped bag) forgets all older ones.
@@ -101,21 +105,21 @@ class TopicPoseSource:
             )
             return False
         stamp_ns = ros.stamp_ns(msg.header)
-        if self._newest_ns is not None and self._newest_ns - stamp_ns >= CLOCK_JUMP_NS:
+        if self.newest_ns is not None and self.newest_ns - stamp_ns >= CLOCK_JUMP_NS:
             self._tree.clear()
-            self._newest_ns = None
+            self.newest_ns = None
         try:
             T_world_base = ros.pose_from_msg(msg)
             self._tree.add_dynamic(self._tree.global_frame, _BASE, stamp_ns, T_world_base)
         except InvalidInput as error:
             log.error("pose refused: %s", error)
             return False
-        self._newest_ns = max(self._newest_ns or stamp_ns, stamp_ns)
+        self.newest_ns = max(self.newest_ns or stamp_ns, stamp_ns)
         return True
 
     def at(self, stamp_ns: int, camera_frame: str) -> np.ndarray:
         """Return T_world_camera at a stamp; see ``PoseSource.at``. The name is not looked at."""
-        if self._newest_ns is None:
+        if self.newest_ns is None:
             raise PoseNotYet("no pose has come at all: is the pose topic remapped?")
         return self._tree.at(stamp_ns, _CAMERA)
 
