@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one ROS adapter: messages <-> numpy and value types, quality of service.
+
+Running a node (parameters, logging, spinning) is in ``ros_node`` and can be had from here too:
+nodes say ``from mtl_perception import ros`` and need nothing else.
+"""
+
+import array
+import sys
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped, TransformStamped
+from nav_msgs.msg import Odometry
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header, String
+
+from mtl_perception.conventions import (
+    Intrinsics,
+    InvalidInput,
+    check_color,
+    check_float_image,
+    check_labels,
+)
+from mtl_perception.encodings import decode_color as color_from_msg
+from mtl_perception.encodings import decode_confidence as confidence_from_msg
+from mtl_perception.encodings import decode_depth as depth_from_msg
+from mtl_perception.encodings import decode_intrinsics as intrinsics_from_msg
+from mtl_perception.encodings import decode_labels as labels_from_msg
+from mtl_perception.encodings import is_distorted
+from mtl_perception.labels import LabelSet
+from mtl_perception.ros_node import (
+    PUBLISH_FAILURES,
+    declare,
+    declare_all,
+    forward_logging,
+    publish,
+    spin,
+)
+
+try:
+    from vision_msgs.msg import LabelInfo, VisionClass
+except ModuleNotFoundError as error:
+    if error.name != "vision_msgs":
+        raise
+    LabelInfo = None
+
+__all__ = [
+    "LATCHED",
+    "PUBLISH_FAILURES",
+    "RELIABLE",
+    "SENSOR_LATEST",
+    "SENSOR_QUEUE",
+    "LabelInfo",
+    "camera_info_to_msg",
+    "color_from_msg",
+    "confidence_from_msg",
+    "confidence_to_msg",
+    "declare",
+    "declare_all",
+    "depth_from_msg",
+    "depth_to_msg",
+    "forward_logging",
+    "image_to_msg",
+    "intrinsics_from_msg",
+    "is_distorted",
+    "label_info_to_msg",
+    "label_set_to_msg",
+    "labels_from_msg",
+    "labels_to_msg",
+    "make_header",
+    "pose_from_msg",
+    "pose_to_msg",
+    "publish",
+    "qos",
+    "spin",
+    "stamp_ns",
+    "stamp_to_msg",
+]
+
+NS_PER_S = 1_000_000_000
+
+_BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
+
+SENSOR_LATEST = QoSProfile(depth=1, reliability=_BEST_EFFORT)
+"""Reading images of which only the newest matters; what comes while we work is dropped."""
+
+SENSOR_QUEUE = QoSProfile(depth=10, reliability=_BEST_EFFORT)
+"""Reading images that must find their partners by stamp."""
+
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+"""Publishing results: readers of either reliability can connect."""
+
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""The map, the label set: whoever comes later still gets the last one."""
+
+_QOS = {
+    "sensor_latest": SENSOR_LATEST,
+    "sensor_queue": SENSOR_QUEUE,
+    "reliable": RELIABLE,
+    "latched": LATCHED,
+}
+
+
+def qos(name: str) -> QoSProfile:
+    """Return the profile that a parameter names.
+
+    Raises:
+        InvalidInput: lists the names there are.
+    """
+    if name not in _QOS:
+        raise InvalidInput(f"quality of service {name!r} is not one of {', '.join(_QOS)}")
+    return _QOS[name]
+
+
+def stamp_ns(stamped: Header | Time) -> int:
+    """Return the time of a header, or a time message, in nanoseconds."""
+    stamp = stamped.stamp if hasattr(stamped, "stamp") else stamped
+    return stamp.sec * NS_PER_S + stamp.nanosec
+
+
+def stamp_to_msg(stamp_ns: int) -> Time:
+    """Return the time message of integer nanoseconds.
+
+    Raises:
+        InvalidInput: the seconds do not fit the message's 32 bits.
+    """
+    sec, nanosec = divmod(int(stamp_ns), NS_PER_S)
+    if not -(2**31) <= sec < 2**31:
+        raise InvalidInput(f"stamp {stamp_ns} ns does not fit a ROS time")
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def make_header(stamp_ns: int, frame_id: str) -> Header:
+    """Return a header; results of an image pass that image's own header on instead."""
+    return Header(stamp=stamp_to_msg(stamp_ns), frame_id=frame_id)
+
+
+def image_to_msg(color: np.ndarray, header: Header, encoding: str = "rgb8") -> Image:
+    """Return the Image of (H, W, 3) uint8 colours, whose channels are as ``encoding`` says.
+
+    Raises:
+        InvalidInput: another shape or dtype.
+    """
+    return _image(check_color(color), header, encoding)
+
+
+def depth_to_msg(depth: np.ndarray, header: Header) -> Image:
+    """Return the 32FC1 Image of (H, W) float32 metres.
+
+    Raises:
+        InvalidInput: another shape or dtype.
+    """
+    return _image(check_float_image(depth, "depth"), header, "32FC1")
+
+
+def labels_to_msg(labels: np.ndarray, header: Header) -> Image:
+    """Return the mono8 Image of (H, W) uint8 class ids.
+
+    Raises:
+        InvalidInput: another shape or dtype.
+    """
+    return _image(check_labels(labels), header, "mono8")
+
+
+def confidence_to_msg(confidence: np.ndarray, header: Header) -> Image:
+    """Return the mono8 Image of (H, W) float32 in [0, 1]: 255 = certain.
+
+    Raises:
+        InvalidInput: another shape or dtype.
+    """
+    scaled = check_float_image(confidence, "confidence") * np.float32(255)
+    return _image(np.rint(scaled).astype(np.uint8), header, "mono8")
+
+
+def camera_info_to_msg(intrinsics: Intrinsics, header: Header) -> CameraInfo:
+    """Return the CameraInfo of a rectified image."""
+    K = intrinsics.K
+    return CameraInfo(
+        header=header,
+        width=intrinsics.width,
+        height=intrinsics.height,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=K.ravel().tolist(),
+        r=np.eye(3).ravel().tolist(),
+        p=np.column_stack([K, np.zeros(3)]).ravel().tolist(),
+    )
+
+
+def pose_from_msg(msg: PoseStamped | Odometry | TransformStamped) -> np.ndarray:
+    """Return the (4, 4) float64 transform T_header_child of a pose, odometry or transform.
+
+    The target is the frame of the message's header. The source is the child frame, where the
+    message names one (a PoseStamped does not).
+
+    Raises:
+        InvalidInput: not finite, or a quaternion that is not of unit length.
+    """
+    if hasattr(msg, "transform"):
+        position, orientation = msg.transform.translation, msg.transform.rotation
+    else:
+        pose = msg.pose.pose if hasattr(msg.pose, "pose") else msg.pose
+        position, orientation = pose.position, pose.orientation
+    t = np.array([position.x, position.y, position.z])
+    quat_xyzw = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
+    length = np.linalg.norm(quat_xyzw)
+    if not np.all(np.isfinite(t)) or not abs(length - 1) <= 0.01:
+        raise InvalidInput(
+            f"pose has position {t.tolist()} and quaternion xyzw {quat_xyzw.tolist()} of length "
+            f"{length:.4g}, want finite numbers and length 1"
+        )
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_quat(quat_xyzw).as_matrix()
+    T[:3, 3] = t
+    return T
+
+
+def pose_to_msg(T_header_child: np.ndarray, header: Header) -> PoseStamped:
+    """Return the PoseStamped of a (4, 4) rigid transform into the header's frame."""
+    msg = PoseStamped(header=header)
+    position, orientation = msg.pose.position, msg.pose.orientation
+    position.x, position.y, position.z = T_header_child[:3, 3].tolist()
+    quat_xyzw = Rotation.from_matrix(T_header_child[:3, :3]).as_quat()
+    orientation.x, orientation.y, orientation.z, orientation.w = quat_xyzw.tolist()
+    return msg
+
+
+def label_set_to_msg(label_set: LabelSet) -> String:
+    """Return the String that carries a label set as JSON (``LabelSet.from_json`` reads it)."""
+    return String(data=label_set.to_json())
+
+
+def label_info_to_msg(label_set: LabelSet, header: Header) -> Any:
+    """Return the vision_msgs/LabelInfo of a label set, or None where vision_msgs is missing."""
+    if LabelInfo is None:
+        return None
+    classes = [VisionClass(class_id=c.id, class_name=c.name) for c in label_set.classes]
+    return LabelInfo(header=header, class_map=classes)
+
+
+def _image(pixels: np.ndarray, header: Header, encoding: str) -> Image:
+    pixels = np.ascontiguousarray(pixels)
+    # rclpy checks any other kind of data value by value, which takes 40-65 ms for a VGA image.
+    data = array.array("B")
+    data.frombytes(pixels.data.cast("B"))
+    height, width = pixels.shape[:2]
+    return Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=int(sys.byteorder == "big"),
+        step=pixels.nbytes // height,
+        data=data,
+    )
