@@ -23,7 +23,7 @@ class FusionNodeConfig(MapperConfig):
     approx_sync: bool = False  # pair images whose stamps differ
     approx_sync_max_interval: float = 0.02  # ... by this much at most, seconds
     input_qos: str = "sensor_queue"  # best effort, as sensors are; or reliable, to lose nothing
-    input_queue_size: int = 10  # messages per topic that may wait while the node is busy
+    queue_depth: int = 10  # messages per topic that may wait while the node is busy
     pose_source: str = "tf"  # or a topic: odometry, pose, transform
     pose_max_gap: float = 0.5  # never interpolate over a longer gap in the pose topic, seconds
     camera_extrinsic: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -55,7 +55,7 @@ class FusionNodeConfig(MapperConfig):
                 )
         for name, low, high in (
             ("approx_sync_max_interval", 0.0, 1.0),
-            ("input_queue_size", 1, 1000),
+            ("queue_depth", 1, 1000),
             ("pose_max_gap", 0.001, 60.0),
             ("publish_cloud_rate_hz", 0.0, 30.0),
             ("publish_mesh_rate_hz", 0.0, 30.0),

@@ -12,11 +12,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any, NoReturn
 
 from mtl_perception.conventions import DenseSlamError
 
@@ -81,14 +83,19 @@ class NodeProcesses:
         self._log_folder = log_folder
         self._logs: list[IO[bytes]] = []
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._previous_sigterm: Any = None
 
     def __enter__(self) -> "NodeProcesses":
-        """Return itself."""
+        """Let SIGTERM unwind this process as an exit, or the nodes would outlive it."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous_sigterm = signal.signal(signal.SIGTERM, _exit_on_sigterm)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop what still runs."""
         self.stop()
+        if self._previous_sigterm is not None:
+            signal.signal(signal.SIGTERM, self._previous_sigterm)
 
     def start(self, spec: NodeSpec) -> None:
         """Start a node; returns at once, its topics come later.
@@ -153,19 +160,32 @@ class NodeProcesses:
         Returns:
             Exit code by node name, those of nodes that ended earlier included; -9 was killed.
         """
-        for name in reversed(self.running()):
-            process = self._running.pop(name)
-            process.send_signal(signal.SIGINT)
-            try:
-                self.exit_codes[name] = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                log.error("node %s did not stop within %g s and is killed", name, timeout_s)
-                process.kill()
-                self.exit_codes[name] = process.wait()
-        for file in self._logs:
-            file.close()
-        self._logs.clear()
+        try:
+            for name in reversed(self.running()):
+                self._stop_node(name, timeout_s)
+        finally:
+            # Some are left only when a second Ctrl-C cut the wait short.
+            for name in self.running():
+                self._kill(name)
+            for file in self._logs:
+                file.close()
+            self._logs.clear()
         return self.exit_codes
+
+    def _stop_node(self, name: str, timeout_s: float) -> None:
+        process = self._running[name]
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            log.error("node %s did not stop within %g s and is killed", name, timeout_s)
+            self._kill(name)
+        self.running()  # collects the exit code
+
+    def _kill(self, name: str) -> None:
+        self._running[name].kill()
+        self._running[name].wait()
+        self.running()
 
     def _log_file(self, name: str) -> IO[bytes] | None:
         if self._log_folder is None:
@@ -179,6 +199,10 @@ class NodeProcesses:
             return ""
         text = (self._log_folder / f"{name}.log").read_text(errors="replace")
         return ":\n" + "\n".join(text.splitlines()[-8:])
+
+
+def _exit_on_sigterm(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def node_environment() -> dict[str, str]:

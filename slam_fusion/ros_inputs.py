@@ -48,7 +48,7 @@ class ImageInputs:
 
         Args:
             node: owner of the subscriptions.
-            config: use_*, approx_sync*, sync_queue_size, input_qos, input_queue_size.
+            config: use_*, approx_sync*, sync_queue_size, input_qos, queue_depth.
             ledger: where messages and sets that make no frame are entered.
             on_frame: called with each frame, in stamp order.
         """
@@ -71,7 +71,7 @@ class ImageInputs:
         self._sets: deque[tuple[int, dict[str, Image]]] = deque()
 
         qos = copy(ros.qos(config.input_qos))
-        qos.depth = config.input_queue_size
+        qos.depth = config.queue_depth
         self._best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
         self._topics = {
             kind: node.create_subscription(Image, kind, self._receiver(kind), qos).topic_name
