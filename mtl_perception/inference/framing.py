@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an image of any size sits in a network's fixed input, and where its scores lie."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -22,12 +23,6 @@ class Axis:
     origin: float
     first: int
     last: int
-
-    @staticmethod
-    def spanning(pixels: int, cells: int) -> "Axis":
-        """Return the axis of a grid that covers exactly the image (half-pixel convention)."""
-        step = cells / pixels
-        return Axis(step, step / 2 - 0.5, 0, cells - 1)
 
 
 @dataclass(frozen=True)
@@ -77,22 +72,32 @@ class Letterbox:
             rgb, (width, height), interpolation=how
         )
 
-    def axes(self, grid_shape: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Return the (x, y) axes of a (h, w) score grid that covers the canvas."""
+    def axes(self, grid_shape: tuple[int, int], first_centre: float) -> tuple[Axis, Axis]:
+        """Return the (x, y) axes of a score grid that covers the canvas.
+
+        Args:
+            grid_shape: (h, w) cells.
+            first_centre: canvas pixel that the first cell looks at, along both axes.
+        """
         (width, height), (left, top) = self.inner_size, self.corner
         rows, columns = grid_shape
+        x_stride, y_stride = self.canvas_width / columns, self.canvas_height / rows
         return (
-            _axis(self.image_width, width, left, self.canvas_width, columns),
-            _axis(self.image_height, height, top, self.canvas_height, rows),
+            _axis(self.image_width, width, left, x_stride, first_centre, columns),
+            _axis(self.image_height, height, top, y_stride, first_centre, rows),
         )
 
 
-def _axis(pixels: int, inner: int, start: int, canvas: int, cells: int) -> Axis:
-    """Chain image pixel -> canvas pixel -> grid cell, each with half-pixel centres."""
-    stride = canvas / cells
-    step = inner / pixels / stride
-    origin = (0.5 * inner / pixels + start) / stride - 0.5
+def _axis(
+    pixels: int, inner: int, start: int, stride: float, first_centre: float, cells: int
+) -> Axis:
+    """Chain image pixel -> canvas pixel (half-pixel centres) -> grid cell."""
+    step = inner / pixels
+    origin = 0.5 * step - 0.5 + start
     # The cells whose centre lies on the image; at least one, for images thinner than a cell.
-    first = min(int(np.ceil(start / stride - 0.5)), cells - 1)
-    last = max(int(np.floor((start + inner) / stride - 0.5)), first)
-    return Axis(step, origin, first, last)
+    first = min(math.ceil((start - 0.5 - first_centre) / stride), cells - 1)
+    last = math.floor((start + inner - 0.5 - first_centre) / stride)
+    first = max(first, 0)
+    return Axis(
+        step / stride, (origin - first_centre) / stride, first, min(max(last, first), cells - 1)
+    )

@@ -15,6 +15,17 @@ MAX_TFLITE_BYTES = 256 << 20
 """Bound on what is read into memory; segmentation networks for CPUs are a tenth of it."""
 
 
+def first_cell_centre(stride: float) -> float:
+    """Return the input pixel that the first cell of a score grid looks at.
+
+    On an even side TensorFlow's SAME padding puts its one pixel after the image, so each of the
+    stride-2 convolutions looks one of its pixels further on: 1 + 2 for a grid of stride 4, not
+    the 1.5 of half-pixel centres. On 20 kitchen images the labels of an image and of its mirror
+    image agree best at 3.0: 0.8122, against 0.8117 at 3.75, 0.8116 at 2.25 and 0.8104 at 1.5.
+    """
+    return stride - 1
+
+
 class LiteRtSegmenter:
     """A TFLite segmentation network: RGB image in, int8 class scores out.
 
@@ -70,7 +81,8 @@ class LiteRtSegmenter:
         self._interpreter.set_tensor(self._input, self._canvas[np.newaxis])
         self._interpreter.invoke()
         values = self._interpreter.get_tensor(self._output)[0]  # (h, w, C), a copy
-        return NetworkOutput(ScoreMap(values, self._scale, *box.axes(values.shape[:2])))
+        centre = first_cell_centre(self._canvas.shape[1] / values.shape[1])
+        return NetworkOutput(ScoreMap(values, self._scale, *box.axes(values.shape[:2], centre)))
 
 
 def _read(path: Path) -> bytes:
