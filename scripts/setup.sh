@@ -62,7 +62,7 @@ EOF
 )
 if [ -n "$missing" ]; then
     command -v apt-get >/dev/null || fail "install what Debian calls: $missing"
-    install="apt-get install -y --no-install-recommends $missing"
+    install="apt-get install -qq -y --no-install-recommends $missing"
     if [ "$(id -u)" = 0 ]; then
         sudo=
     elif sudo -n true 2>/dev/null; then
@@ -99,6 +99,10 @@ echo "setup: Python $version, extras $extras, into $venv (some minutes the first
 
 quiet=
 [ -t 1 ] || quiet=--quiet
-"$venv/bin/python" -m pip install $quiet --disable-pip-version-check \
-    --constraint constraints.txt --editable ".[$extras]"
+pip_install() {
+    "$venv/bin/python" -m pip install $quiet --disable-pip-version-check \
+        --constraint constraints.txt "$@"
+}
+pip_install --upgrade pip # distributions ship old ones, which differ
+pip_install --editable ".[$extras]"
 echo "$key" >"$stamp"
