@@ -16,23 +16,17 @@ from slam_fusion.frame import Surface
 COLOR_MODES = ("class", "true")
 """What the rgb field and the mesh show: the class's colour, or the colour that the camera saw."""
 
-CLOUD_DTYPE = np.dtype(
-    [
-        ("x", "<f4"),
-        ("y", "<f4"),
-        ("z", "<f4"),
-        ("rgb", "<u4"),
-        ("label", "<u4"),
-        ("confidence", "<f4"),
-    ]
-)
+_FIELDS = {
+    "x": ("<f4", PointField.FLOAT32),
+    "y": ("<f4", PointField.FLOAT32),
+    "z": ("<f4", PointField.FLOAT32),
+    "rgb": ("<u4", PointField.FLOAT32),  # RViz and PCL look for a float whose bits are the colour
+    "label": ("<u4", PointField.UINT32),
+    "confidence": ("<f4", PointField.FLOAT32),
+}
+CLOUD_DTYPE = np.dtype([(name, dtype) for name, (dtype, _) in _FIELDS.items()])
 """One point, 24 bytes without padding. ``rgb`` is 0x00RRGGBB in the bits of a float and ``label`` a
 uint32, as PCL's ``PointXYZRGBL`` reads them; the label's values are the class ids 0..255."""
-
-_FIELD_TYPES = {
-    "rgb": PointField.FLOAT32,  # RViz and PCL look for a float whose bits are the colour
-    "label": PointField.UINT32,
-}
 
 _LEGEND_STEP = 0.18
 """Metres from one legend line to the next; the text is a little lower than that."""
@@ -84,13 +78,8 @@ def cloud_to_msg(surface: Surface, colors: np.ndarray, header: Header) -> PointC
         height=1,
         width=len(surface),
         fields=[
-            PointField(
-                name=name,
-                offset=CLOUD_DTYPE.fields[name][1],
-                datatype=_FIELD_TYPES.get(name, PointField.FLOAT32),
-                count=1,
-            )
-            for name in CLOUD_DTYPE.names
+            PointField(name=name, offset=4 * index, datatype=datatype, count=1)
+            for index, (name, (_, datatype)) in enumerate(_FIELDS.items())
         ],
         is_bigendian=False,
         point_step=CLOUD_DTYPE.itemsize,

@@ -2,7 +2,6 @@
 """The fusion node against hostile and ordinary input, over real DDS, inside one process."""
 
 import json
-import os
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy wheels or a ROS install)
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -38,11 +38,10 @@ TIMEOUT_S = 10.0
 @pytest.fixture(scope="module", autouse=True)
 def private_ros():
     """Keep the tests of this file away from other ROS traffic."""
-    keep = dict(os.environ)
-    os.environ.update(ROS_DOMAIN_ID="147", ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
-    yield
-    os.environ.clear()
-    os.environ.update(keep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", "147")
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        yield
 
 
 class Rig:
@@ -68,13 +67,10 @@ class Rig:
         }
         for kind in ("depth", "labels", "confidence", "color"):
             self.publishers[kind] = self.camera.create_publisher(Image, kind, 10)
-        from geometry_msgs.msg import PoseStamped
-
         self.publishers["pose"] = self.camera.create_publisher(PoseStamped, "pose", 10)
         self.status = None
         self.camera.create_subscription(DiagnosticArray, "/diagnostics", self.on_diagnostics, 10)
-        connected = [p for p in self.publishers.values()]
-        self.spin_until(lambda: all(p.get_subscription_count() for p in connected))
+        self.spin_until(lambda: all(p.get_subscription_count() for p in self.publishers.values()))
 
     def close(self):
         self.fusion.on_shutdown()
