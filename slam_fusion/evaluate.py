@@ -119,7 +119,7 @@ def _distance_scores(error: np.ndarray, gap: np.ndarray, threshold: float) -> Di
 
 
 def seen_points(
-    views: Iterable[tuple[np.ndarray, np.ndarray, Intrinsics, np.ndarray]], spacing: float = 0.01
+    views: Iterable[tuple[np.ndarray, np.ndarray, Intrinsics, np.ndarray]], spacing: float = 0.02
 ) -> tuple[np.ndarray, np.ndarray]:
     """Collect the true surface that cameras saw, one point per cell of a grid.
 
@@ -132,18 +132,20 @@ def seen_points(
         Points (N, 3) float32 and their labels (N,) uint8. Where several pixels share a cell,
         the first of the first view stands for it.
     """
-    found = np.zeros((0, 3), np.float32), np.zeros(0, np.uint8)
-    known_cells = np.zeros((0, 3), np.int32)
-    for depth, labels, intrinsics, T_world_camera in views:
-        points = backproject(depth, intrinsics, T_world_camera)
-        values = labels[np.isfinite(depth) & (depth > 0)]
-        cells = np.concatenate([known_cells, np.floor(points / spacing).astype(np.int32)])
-        _, first = np.unique(cells, axis=0, return_index=True)
-        first = np.sort(first)
-        known_cells = cells[first]
-        fresh = first[first >= len(found[1])] - len(found[1])
-        found = (
-            np.concatenate([found[0], points[fresh].astype(np.float32)]),
-            np.concatenate([found[1], values[fresh]]),
-        )
-    return found
+    points, labels = [np.zeros((0, 3), np.float32)], [np.zeros(0, np.uint8)]
+    known = np.zeros(0, np.int64)  # sorted keys of the cells that have their point
+    for depth, values, intrinsics, T_world_camera in views:
+        lifted = backproject(depth, intrinsics, T_world_camera)
+        keys, first = np.unique(_cell_keys(lifted, spacing), return_index=True)
+        fresh = np.isin(keys, known, assume_unique=True, invert=True)
+        known = np.union1d(known, keys[fresh])
+        rows = np.sort(first[fresh])
+        points.append(lifted[rows].astype(np.float32))
+        labels.append(values[np.isfinite(depth) & (depth > 0)][rows])
+    return np.concatenate(points), np.concatenate(labels)
+
+
+def _cell_keys(points: np.ndarray, spacing: float) -> np.ndarray:
+    """One int64 per grid cell, equal for points of one cell: 21 bits for each of x, y, z."""
+    cells = np.floor(points / spacing).astype(np.int64) + (1 << 20)
+    return (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
