@@ -210,7 +210,10 @@ class BagRecording:
         if (trajectory := self._options.given_trajectory()) is not None:
             return trajectory
         loader = BagPoses(self._files, self._options)
-        camera_frame = self._options.camera_frame or self._first(self._topics.depth).header.frame_id
+        first = self._first(self._topics.depth)
+        if first is None:
+            raise BadRecording(f"no message of {self._topics.depth} can be read")
+        camera_frame = self._options.camera_frame or first.header.frame_id
         poses = loader.load(find_pose_topic(self._types, self._options), camera_frame)
         self.problems += loader.problems
         return poses

@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 from rosbags import rosbag1, rosbag2
 from rosbags.interfaces import Connection
+from rosbags.rosbag2.reader import zstd  # a backport, and Python's own from 3.14 on
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -27,6 +28,7 @@ READ_ERRORS = (
     rosbag1.ReaderError,
     rosbag2.ReaderError,
     apsw.Error,
+    zstd.ZstdError,
     OSError,
     EOFError,
     struct.error,

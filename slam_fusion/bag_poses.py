@@ -2,6 +2,7 @@
 """Poses of a bag, read before its images: TF, or a topic of poses, into one ``PoseSource``."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class BagPoses:
             camera_frame: optical frame of the images, to find the root of its tree.
 
         Raises:
-            BadRecording: the file is damaged, or holds an absurd count of transforms.
+            BadRecording: an absurd count of transforms.
         """
         types = {c.topic: c.msgtype for c in self._files.connections}
         tf_topics = [topic for topic, kind in types.items() if kind in TF_TYPES]
@@ -64,10 +65,13 @@ class BagPoses:
         self._tree.global_frame = self._global_frame(camera_frame)
         return self._tree
 
-    def _messages(self, topics: list[str]) -> list[tuple[str, str, bytes]] | Any:
-        if not topics:
-            return []
-        return ((topic, kind, raw) for topic, kind, _, raw in self._files.messages(topics))
+    def _messages(self, topics: list[str]) -> Iterator[tuple[str, str, bytes]]:
+        """Raw messages of ``topics``; a damaged file ends there, what came before is used."""
+        try:
+            for topic, kind, _, raw in self._files.messages(topics):
+                yield topic, kind, raw
+        except BadRecording as error:
+            self._problem(0, f"reading poses ends early: {error}")
 
     def _read(self, raw: bytes, kind: str) -> list[Any]:
         try:
