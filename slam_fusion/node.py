@@ -25,6 +25,7 @@ from slam_fusion.ros_inputs import ImageInputs
 from slam_fusion.ros_map_publisher import MapPublisher
 from slam_fusion.ros_poses import open_pose_source
 from slam_fusion.sync import CLOCK_JUMP_NS
+from slam_fusion.volume import SemanticVolume
 
 POLL_S = 0.05
 """Frames that wait for TF, which calls nobody when it has news, are looked at this often."""
@@ -48,6 +49,7 @@ class FusionNode(Node):
         super().__init__("fusion")
         ros.forward_logging(self)
         self._config = ros.declare(self, FusionNodeConfig)
+        SemanticVolume.warm_up()  # or the first frames would wait for the compiler
         self.mapper = Mapper(self._config)
         self._paused = False
         self._newest_ns = 0

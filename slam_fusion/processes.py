@@ -129,6 +129,10 @@ class NodeProcesses:
                 del self._running[name]
         return list(self._running)
 
+    def pid(self, name: str) -> int:
+        """Process id of a running node."""
+        return self._running[name].pid
+
     def check(self) -> None:
         """Make sure that no node has failed.
 

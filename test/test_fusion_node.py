@@ -32,6 +32,8 @@ CAMERA = Intrinsics(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5)
 LABELS = LabelSet("two", (LabelClass(0, "wall", (10, 20, 30)), LabelClass(1, "floor", (9, 8, 7))))
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
+WALL_Z = 2.01  # metres, between two layers of voxels
+MIN_WEIGHT = 3  # frames that must have seen a surface before it is shown
 TIMEOUT_S = 10.0
 
 
@@ -103,7 +105,7 @@ class Rig:
     def send_images(self, stamp_ns, **replaced):
         shape = CAMERA.shape
         messages = {
-            "depth": ros.depth_to_msg(np.full(shape, 2, np.float32), header(stamp_ns)),
+            "depth": ros.depth_to_msg(np.full(shape, WALL_Z, np.float32), header(stamp_ns)),
             "labels": ros.labels_to_msg(np.zeros(shape, np.uint8), header(stamp_ns)),
             "confidence": ros.confidence_to_msg(np.ones(shape, np.float32), header(stamp_ns)),
             "color": ros.image_to_msg(np.full((*shape, 3), 128, np.uint8), header(stamp_ns)),
@@ -117,6 +119,12 @@ class Rig:
         self.send_camera(stamp_ns)
         self.send_pose(stamp_ns)
         self.send_images(stamp_ns)
+
+    def fuse_a_wall(self):
+        """Send as many frames as it takes for a surface to count as seen."""
+        for i in range(MIN_WEIGHT):
+            self.send_frame(START_NS + i * 33 * MS)
+        self.expect(fused=MIN_WEIGHT)
 
     def expect(self, **counts):
         """Spin until the ledger holds exactly these counts."""
@@ -281,13 +289,12 @@ def test_paused_frames_are_counted_and_resume_fuses_again(rig):
 
 def test_save_map_says_where_and_the_file_holds_map_labels_and_ledger(rig, tmp_path):
     rig.send("label_set", ros.label_set_to_msg(LABELS))
-    rig.send_frame(START_NS)
-    rig.expect(fused=1)
+    rig.fuse_a_wall()
     rig.spin_until(lambda: rig.fusion.mapper.label_set is not None)
     reply = rig.call("save_map")
     assert reply.success and str(tmp_path) in reply.message
     saved = load_map(tmp_path / "map.npz")
-    assert saved.label_set == LABELS and saved.ledger_counts == {"fused": 1}
+    assert saved.label_set == LABELS and saved.ledger_counts == {"fused": MIN_WEIGHT}
     assert "fused" in (tmp_path / "ledger.csv").read_text()
     assert rig.call("save_mesh").success and (tmp_path / "mesh.ply").stat().st_size > 1000
     assert rig.call("reset").success
@@ -309,8 +316,7 @@ def test_saving_into_a_folder_that_cannot_be_made_is_answered_in_words(tmp_path)
 )
 def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
     rig.send("label_set", ros.label_set_to_msg(LABELS))
-    rig.send_frame(START_NS)
-    rig.expect(fused=1)
+    rig.fuse_a_wall()
     rig.spin_until(lambda: rig.fusion.mapper.label_set is not None)
     seen = {}
     for name, message_type in (
@@ -324,9 +330,9 @@ def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
     rig.spin_until(lambda: len(seen) == 3)
     assert seen["semantic_cloud"].width > 100
     assert seen["semantic_cloud"].header.frame_id == "odom"
-    assert ros.stamp_ns(seen["semantic_cloud"].header) == START_NS
+    assert ros.stamp_ns(seen["semantic_cloud"].header) == START_NS + (MIN_WEIGHT - 1) * 33 * MS
     corners = [p.z for m in seen["mesh"].markers for p in m.points]
-    assert len(corners) > 100 and max(abs(z - 2) for z in corners) < 0.04
+    assert len(corners) > 100 and max(abs(z - WALL_Z) for z in corners) < 0.01
     assert [m.text for m in seen["legend"].markers if m.text] == ["wall"]
 
 

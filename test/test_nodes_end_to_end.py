@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes as real processes over DDS give the map that the offline path gives."""
 
+import os
+import signal
 import sys
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -153,8 +155,9 @@ def test_the_map_knows_the_perception_nodes_classes(replayed):
 def test_a_node_that_cannot_start_is_reported_with_its_own_words(tmp_path):
     with NodeProcesses(log_folder=tmp_path) as nodes:
         nodes.start(NodeSpec("fusion", {"voxel_sise": 0.1}))
+        assert nodes.wait("fusion", 30) == 2
         with pytest.raises(NodeProcessError, match="voxel_sise"):
-            nodes.wait("fusion", 30)
+            nodes.check()
 
 
 def test_sigint_stops_a_node_with_its_map_saved(tmp_path):
@@ -166,10 +169,11 @@ def test_sigint_stops_a_node_with_its_map_saved(tmp_path):
     assert load_map(tmp_path / "map.npz").ledger_counts == {}
 
 
-def test_a_node_that_does_not_stop_is_killed(tmp_path):
+def test_a_node_that_hangs_is_killed(tmp_path):
     with NodeProcesses(log_folder=tmp_path) as nodes:
         nodes.start(NodeSpec("fusion", {"pose_source": "pose"}))
-        assert nodes.stop(timeout_s=0.0) == {"fusion": -9}
+        os.kill(nodes.pid("fusion"), signal.SIGSTOP)
+        assert nodes.stop(timeout_s=0.2) == {"fusion": -signal.SIGKILL}
 
 
 def test_a_config_file_that_is_not_there_is_named():
