@@ -65,6 +65,7 @@ class BagRecording:
             self._first_info = self._find_camera()
             self.label_set = self._find_label_set()
             self._poses = self._load_poses()
+            self._note_unregistered()
         except BaseException:
             self.close()
             raise
@@ -105,17 +106,20 @@ class BagRecording:
         missing = {kind: _MISSING[kind] for kind in kinds}
         matcher = StampMatcher(missing, self._ledger, PENDING_SETS, tolerance_ns)
         kind_of = {topic: kind for kind, topic in kinds.items()}
-        info = self._first_info
+        info, is_empty = self._first_info, True
         for topic, msg in self._messages([*kind_of, self._topics.camera_info]):
             if topic not in kind_of:
                 info = msg
                 continue
             complete = matcher.add(kind_of[topic], stamp_ns_of(msg.header), msg)
             if complete and (frame := self._frame(*complete, info)):
+                is_empty = False
                 yield frame
             self._drain()
         matcher.finish()
         self._drain()
+        if is_empty and len(kinds) > 1 and not tolerance_ns:
+            logger.warning("no frames: if the stamps of %s differ, give --approx-sync-s", kinds)
 
     def close(self) -> None:
         """Close the files."""
@@ -217,6 +221,18 @@ class BagRecording:
         poses = loader.load(find_pose_topic(self._types, self._options), camera_frame)
         self.problems += loader.problems
         return poses
+
+    def _note_unregistered(self) -> None:
+        """Say that depth and colour are of two cameras: fused, colours and labels would be off."""
+        if not self._topics.color:
+            return
+        depth, color = (self._first(t) for t in (self._topics.depth, self._topics.color))
+        names = [frame_name(msg.header.frame_id) for msg in (depth, color) if msg is not None]
+        if len(set(names)) == 2:
+            self._files.note(
+                f"depth is in frame {names[0]}, colour in {names[1]}: if the driver does not "
+                "register them, colours and labels land beside their surfaces"
+            )
 
     def _drain(self) -> None:
         self.problems += [(row.stamp_ns, row.outcome, row.detail) for row in self._ledger.rows]

@@ -118,6 +118,11 @@ class BagFiles:
             return self._types.deserialize_ros1(raw, msgtype)
         return self._types.deserialize_cdr(raw, msgtype)
 
+    def note(self, text: str) -> None:
+        """Log what a person should know about these files, and keep it for the description."""
+        logger.warning("%s", text)
+        self.notes.append(text)
+
     def close(self) -> None:
         """Close all files."""
         for reader in self._readers:
@@ -134,11 +139,11 @@ class BagFiles:
                     raise BadRecording(
                         f"{self.path}: {error}{_compressed_hint(self.path)}"
                     ) from error
-                self._note(f"{self.path}: {error} Reading its files one by one")
+                self.note(f"{self.path}: {error} Reading its files one by one")
                 return self._open_each(files)
         if self.path.is_dir():
             files = _bag_files(self.path)
-            self._note(f"{self.path} has no metadata.yaml; reading its {len(files)} files directly")
+            self.note(f"{self.path} has no metadata.yaml; reading its {len(files)} files directly")
             return self._open_each(files)
         return self._open_each([self.path])
 
@@ -178,15 +183,11 @@ class BagFiles:
                 f"{file} is truncated and nothing in it can be read ({why}); "
                 "record it again, or try: mcap recover"
             ) from why
-        self._note(
+        self.note(
             f"{file} is truncated: reading what is whole, "
             f"{mended.lost_bytes} bytes at its end are lost"
         )
         return reader
-
-    def _note(self, text: str) -> None:
-        logger.warning("%s", text)
-        self.notes.append(text)
 
 
 def _opened(reader: Any) -> Any:

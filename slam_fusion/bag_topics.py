@@ -17,6 +17,8 @@ TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 STRING_TYPES = ("std_msgs/msg/String",)
 
 _DEPTH_ENCODINGS = ("16UC1", "32FC1", "mono16")
+_ID_ENCODINGS = ("mono8", "8UC1", "16SC1", "32SC1")
+_NO_COLOR_ENCODINGS = ("8UC1", "16SC1", "32SC1", "32FC3")
 _LABEL_NAMES = ("label", "segm", "semantic")
 _NOT_COLOR = ("overlay", "infra", "/ir/", "semantic", "debug", "mask")
 _NOT_DEPTH = ("disparity", "infra", "/ir/", "amplitude")
@@ -96,36 +98,37 @@ def _kind(image: ImageTopic) -> str:
     name, encoding = image.name.lower(), image.encoding
     if "confidence" in name:
         return "confidence"
-    compressed_depth = "compressedDepth" in encoding
-    if encoding in _DEPTH_ENCODINGS or compressed_depth or "depth" in name:
-        is_ids = any(word in name for word in _LABEL_NAMES) and not compressed_depth
-        if is_ids and encoding != "32FC1":
+    is_named_ids = any(word in name for word in _LABEL_NAMES)
+    if encoding in _DEPTH_ENCODINGS or _is_depth_png(name, encoding):
+        if is_named_ids and encoding in ("16UC1", "mono16"):
             return "labels"
-        if any(word in name for word in _NOT_DEPTH):
-            return ""
-        is_depth = encoding in _DEPTH_ENCODINGS or compressed_depth or "png" in encoding
-        return "depth" if is_depth else ""
-    is_ids = encoding in ("mono8", "8UC1", "16SC1", "32SC1") or "png" in encoding
-    if is_ids and any(word in name for word in _LABEL_NAMES):
+        return "" if any(word in name for word in _NOT_DEPTH) else "depth"
+    if is_named_ids and (encoding in _ID_ENCODINGS or "png" in encoding):
         return "labels"
-    if encoding in ("16SC1", "32SC1", "32FC3") or any(word in name for word in _NOT_COLOR):
+    shows_depth = "depth" in name.split("/")  # a depth image painted in colours
+    if encoding in _NO_COLOR_ENCODINGS or shows_depth or any(w in name for w in _NOT_COLOR):
         return ""
     return "color"
 
 
+def _is_depth_png(name: str, encoding: str) -> bool:
+    return "compressedDepth" in encoding or ("png" in encoding and "depth" in name)
+
+
 def _depth_rank(name: str) -> int:
     """Lower is better: fusion wants depth that is registered to the colour image."""
-    registered = any(word in name for word in ("aligned", "registered"))
+    registered = any(word in name for word in ("aligned", "registered", "depth_to_"))
     return 2 * (not registered) + _is_compressed(name)
 
 
-def _color_rank(name: str, depth: str) -> tuple[int, int, int]:
-    """Lower is better: the camera that the depth comes from, rectified, not compressed."""
+def _color_rank(name: str, depth: str) -> tuple[int, int, int, int]:
+    """Lower is better: of the depth's camera, its colour sensor, rectified, not compressed."""
     parts, depth_parts = name.split("/"), depth.split("/")
     shared = 0
     while shared < min(len(parts), len(depth_parts)) and parts[shared] == depth_parts[shared]:
         shared += 1
-    return -shared, -("rect" in name), _is_compressed(name)
+    is_color_sensor = "rgb" in parts or "color" in parts
+    return -shared, -is_color_sensor, -("rect" in name), _is_compressed(name)
 
 
 def _is_compressed(name: str) -> int:

@@ -3,7 +3,6 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -24,42 +23,30 @@ from slam_fusion.recording import (
     load_intrinsics,
     refusal_outcome,
 )
-from slam_fusion.trajectory import Trajectory, frame_stamp_ns, stamp_ns_from_text
+from slam_fusion.rgbd_files import ImageFiles, listed_files, numbered_files
+from slam_fusion.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 2**20
 """Larger files are not one image."""
 
-TUM_DEPTH_SCALE = 5000.0
-TUM_PAIRING_S = 0.02
-"""TUM stamps of colour and depth differ; their own tool pairs within 20 ms."""
+SEVEN_SCENES, TUM = "7-Scenes", "TUM"
+DEPTH_SCALES = {SEVEN_SCENES: 1000.0, TUM: 5000.0}
 
 INTRINSICS_FILES = ("camera-intrinsics.txt", "camera-intrinsics.color.txt")
 TOPICS = {
     "color": "/camera/color/image_raw",
     "depth": "/camera/depth/image_raw",
     "labels": "/camera/labels",
-    "confidence": "/camera/confidence",
     "camera_info": "/camera/depth/camera_info",
 }
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """The files of one frame."""
-
-    stamp_ns: int
-    depth: Path
-    color: Path | None = None
-    labels: Path | None = None
 
 
 class RgbdFolder:
     """A folder of images as a ``Recording``; files are read one frame at a time."""
 
     label_set: LabelSet | None = None
-    topics: Mapping[str, str] = TOPICS
 
     def __init__(
         self,
@@ -71,24 +58,30 @@ class RgbdFolder:
     ) -> None:
         """Take what the style's reader found; see ``open_rgbd_folder``."""
         self.poses: PoseSource = trajectory
+        self._pose_count = len(trajectory)
         self.problems: list[Problem] = []
         self._path, self._style = path, style
         self._options = options
         self._files = _selected(files, options)
-        default_scale = TUM_DEPTH_SCALE if style == "TUM" else 1000.0
-        self._depth_scale = options.depth_scale or default_scale
+        self._depth_scale = options.depth_scale or DEPTH_SCALES[style]
 
     @property
     def frame_count(self) -> int:
         """Count of depth images."""
         return len(self._files)
 
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """Customary topics of the images that the folder has."""
+        first = self._files[0]
+        return {k: t for k, t in TOPICS.items() if k == "camera_info" or getattr(first, k)}
+
     def describe(self) -> str:
         """Say what it is and what it holds."""
-        extras = [kind for kind in ("color", "labels") if getattr(self._files[0], kind)]
+        extras = [kind for kind in ("color", "labels") if kind in self.topics]
         return (
             f"{self._style}-style folder {self._path}: {self.frame_count} depth images"
-            f"{' with ' + ' and '.join(extras) if extras else ''}, {len(self.poses)} poses"  # type: ignore[arg-type]
+            f"{' with ' + ' and '.join(extras) if extras else ''}, {self._pose_count} poses"
         )
 
     @cached_property
@@ -98,7 +91,7 @@ class RgbdFolder:
         Raises:
             BadRecording: neither is there.
         """
-        height, width = self._read_depth(self._files[0].depth).shape
+        height, width = self._image_shape()
         if camera := self._options.camera(width, height):
             return camera
         for name in INTRINSICS_FILES:
@@ -131,6 +124,15 @@ class RgbdFolder:
     ) -> None:
         """Close."""
         self.close()
+
+    def _image_shape(self) -> tuple[int, int]:
+        """Shape of the first depth image that can be read."""
+        for files in self._files:
+            try:
+                return self._read_depth(files.depth).shape
+            except InvalidInput as error:
+                logger.warning("%s", error)
+        raise BadRecording(f"{self._path}: none of {self.frame_count} depth images can be read")
 
     def _read(self, files: ImageFiles) -> Frame:
         return Frame(
@@ -168,84 +170,29 @@ def open_rgbd_folder(path: Path, options: RecordingOptions) -> RgbdFolder:
         BadRecording: neither style, no camera, nothing selected.
         InvalidInput: a list, pose or camera file is wrong; names the line.
     """
-    if (path / "depth.txt").exists():
-        recording = RgbdFolder(path, "TUM", _tum_files(path), _tum_poses(path, options), options)
-    else:
-        files = _numbered_files(path, options.fps)
-        if not files:
-            raise BadRecording(
-                f"{path} is not a recording: no metadata.yaml, no bag files, no "
-                "frame-NNNNNN.depth.png (7-Scenes style), no depth.txt (TUM style)"
-            )
-        poses = options.given_trajectory() or _folder_poses(path, options)
-        recording = RgbdFolder(path, "7-Scenes", files, poses, options)
+    style = TUM if (path / "depth.txt").exists() else SEVEN_SCENES
+    files = listed_files(path) if style == TUM else numbered_files(path, options.fps)
+    if not files:
+        raise BadRecording(
+            f"{path} is not a recording: no metadata.yaml, no bag files, no "
+            "frame-NNNNNN.depth.png (7-Scenes style), no depth.txt (TUM style)"
+        )
+    recording = RgbdFolder(path, style, files, _poses(path, style, options), options)
     if not recording.frame_count:
         raise BadRecording(f"{path}: start_s={options.start_s} leaves no frames")
     logger.debug("camera of %s: %s", path, recording.intrinsics)  # fails early when there is none
     return recording
 
 
-def _numbered_files(path: Path, fps: float) -> list[ImageFiles]:
-    def sibling(depth: Path, *kinds: str) -> Path | None:
-        stem = depth.name.removesuffix("depth.png")
-        return next((p for kind in kinds if (p := path / (stem + kind)).exists()), None)
-
-    return [
-        ImageFiles(
-            frame_stamp_ns(depth, fps),
-            depth,
-            sibling(depth, "color.png", "color.jpg"),
-            sibling(depth, "labels.png", "segm.png"),
-        )
-        for depth in sorted(path.glob("frame-*.depth.png"))
-    ]
-
-
-def _folder_poses(path: Path, options: RecordingOptions) -> Trajectory:
-    if any(path.glob("frame-*.pose.txt")):
-        return Trajectory.load_pose_folder(path, options.fps, options.max_gap_s)
-    return Trajectory.from_poses([])
-
-
-def _tum_poses(path: Path, options: RecordingOptions) -> Trajectory:
+def _poses(path: Path, style: str, options: RecordingOptions) -> Trajectory:
+    """The given trajectory, else the folder's own poses; empty when there are none."""
     if (trajectory := options.given_trajectory()) is not None:
         return trajectory
-    if (path / "groundtruth.txt").exists():
+    if style == TUM and (path / "groundtruth.txt").exists():
         return Trajectory.load_tum(path / "groundtruth.txt", options.max_gap_s)
+    if style == SEVEN_SCENES and any(path.glob("frame-*.pose.txt")):
+        return Trajectory.load_pose_folder(path, options.fps, options.max_gap_s)
     return Trajectory.from_poses([])
-
-
-def _tum_files(path: Path) -> list[ImageFiles]:
-    """Pair each depth image with the colour image nearest in time, each used once."""
-    depths = _tum_list(path, "depth.txt")
-    colors = _tum_list(path, "rgb.txt") if (path / "rgb.txt").exists() else []
-    color_stamps_ns = np.array([stamp_ns for stamp_ns, _ in colors], np.int64)
-    files, used = [], -1
-    for stamp_ns, depth in depths:
-        color = None
-        if len(colors) > used + 1:
-            nearest = used + 1 + int(np.abs(color_stamps_ns[used + 1 :] - stamp_ns).argmin())
-            if abs(colors[nearest][0] - stamp_ns) <= TUM_PAIRING_S * 1e9:
-                color, used = colors[nearest][1], nearest
-        files.append(ImageFiles(stamp_ns, depth, color))
-    return files
-
-
-def _tum_list(path: Path, name: str) -> list[tuple[int, Path]]:
-    """Read ``timestamp file`` lines, sorted by stamp."""
-    listing = path / name
-    entries = []
-    for number, line in enumerate(listing.read_text("utf-8", "replace").splitlines(), 1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
-        image = path / words[-1]
-        if len(words) != 2 or not image.resolve().is_relative_to(path.resolve()):
-            raise InvalidInput(f"{listing} line {number}: want a stamp and a file inside {path}")
-        entries.append((stamp_ns_from_text(words[0]), image))
-    if not entries:
-        raise BadRecording(f"{listing} lists no images")
-    return sorted(entries)
 
 
 def _selected(files: list[ImageFiles], options: RecordingOptions) -> list[ImageFiles]:

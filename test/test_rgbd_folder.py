@@ -57,6 +57,21 @@ def test_a_damaged_image_costs_one_frame_and_says_so(tmp_path):
         assert "frame-000001.depth.png" in recording.problems[0][2]
 
 
+def test_a_folder_without_one_readable_image_is_refused(tmp_path):
+    folder = numbered_folder(tmp_path / "room", count=2)
+    (folder / "frame-000000.depth.png").write_bytes(b"")
+    with open_recording(folder) as recording:  # the first may be damaged
+        assert len(list(recording.frames())) == 1
+    (folder / "frame-000001.depth.png").write_bytes(b"")
+    with pytest.raises(BadRecording, match="none of 2 depth images"):
+        open_recording(folder)
+
+
+def test_only_what_the_folder_holds_has_a_topic(tmp_path):
+    topics = open_recording(numbered_folder(tmp_path / "room")).topics
+    assert set(topics) == {"depth", "color", "camera_info"}
+
+
 def test_colour_of_another_size_is_refused_per_frame(tmp_path):
     folder = numbered_folder(tmp_path / "room")
     write_png(folder / "frame-000000.color.png", np.zeros((3, 4, 3), np.uint8))
