@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +33,10 @@ MODULES = {
     "play": "slam_fusion.node_play",
 }
 """Node name -> module that ``python -m`` runs."""
+
+DOMAINS, FIRST_PORT, PORTS_PER_DOMAIN = 101, 7410, 250
+"""DDS takes these UDP ports for a domain's first participant; 101 domains fit below the ports that
+Linux gives to anybody."""
 
 ParameterValue = str | int | float | bool | Sequence[str] | Sequence[int] | Sequence[float]
 
@@ -218,6 +223,26 @@ def node_environment() -> dict[str, str]:
     environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(config_file("fastdds_shm.xml")))
     environment.setdefault("PYTHONUNBUFFERED", "1")
     return environment
+
+
+def private_environment() -> dict[str, str]:
+    """Variables that keep nodes among themselves: this machine only, a ROS domain nobody is in.
+
+    For tests and demonstrations, which may run side by side; on a robot the user's settings rule.
+
+    Raises:
+        NodeProcessError: every domain is in use.
+    """
+    # Each run starts at another domain, or two that look at the same time would find the same.
+    for attempt in range(DOMAINS):
+        domain = (os.getpid() + attempt) % DOMAINS
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain))
+            except OSError:
+                continue
+        return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    raise NodeProcessError(f"all ROS domains 0..{DOMAINS - 1} are in use on this machine")
 
 
 def config_file(name: str) -> Path:

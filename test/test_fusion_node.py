@@ -26,6 +26,7 @@ from slam_fusion.map_io import load_map
 from slam_fusion.node import FusionNode
 from slam_fusion.node_config import FusionNodeConfig
 from slam_fusion.poses import PoseNever, PoseNotYet
+from slam_fusion.processes import private_environment
 from slam_fusion.ros_poses import TfMissing, TopicPoseSource, open_pose_source
 
 CAMERA = Intrinsics(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5)
@@ -41,8 +42,8 @@ TIMEOUT_S = 10.0
 def private_ros():
     """Keep the tests of this file away from other ROS traffic."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", "147")
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        for name, value in private_environment().items():
+            patch.setenv(name, value)
         yield
 
 

@@ -18,7 +18,13 @@ from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.bag_write import write_bag
 from slam_fusion.map_io import SavedMap, load_map
 from slam_fusion.mapper import Mapper, MapperConfig
-from slam_fusion.processes import NodeProcessError, NodeProcesses, NodeSpec, config_file
+from slam_fusion.processes import (
+    NodeProcessError,
+    NodeProcesses,
+    NodeSpec,
+    config_file,
+    private_environment,
+)
 from slam_fusion.recording import RecordingOptions, open_recording
 from slam_fusion.ros_client import NodeClient
 from slam_fusion.volume import SemanticVolume
@@ -32,8 +38,8 @@ MODEL = "deeplabv3_mnv2_ade20k_int8.tflite"
 def private_ros():
     """Keep these nodes away from other ROS traffic."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", "148")
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        for name, value in private_environment().items():
+            patch.setenv(name, value)
         yield
 
 
@@ -173,6 +179,7 @@ def test_a_node_that_hangs_is_killed(tmp_path):
     with NodeProcesses(log_folder=tmp_path) as nodes:
         nodes.start(NodeSpec("fusion", {"pose_source": "pose"}))
         os.kill(nodes.pid("fusion"), signal.SIGSTOP)
+        os.waitpid(nodes.pid("fusion"), os.WUNTRACED)  # it has stopped before SIGINT can reach it
         assert nodes.stop(timeout_s=0.2) == {"fusion": -signal.SIGKILL}
 
 
