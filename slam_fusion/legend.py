@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which colour is which class, and how much surface each class has."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -8,11 +11,21 @@ from mtl_perception.conventions import UNLABELLED
 from mtl_perception.labels import LabelSet
 from slam_fusion.frame import Surface
 
-UNLABELLED_RGB = (205, 205, 205)
+UNLABELLED_RGB: Sequence[int] = (205, 205, 205)
 """In pictures the unlabelled surface is light grey: black would hide its shape."""
 
 _ROW = 36
 _COLUMN = 310
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """How much of a surface has one class."""
+
+    id: int
+    name: str
+    area_m2: float
+    share: float  # of the surface, 0..1
 
 
 def class_colors(surface: Surface, label_set: LabelSet) -> np.ndarray:
@@ -22,8 +35,8 @@ def class_colors(surface: Surface, label_set: LabelSet) -> np.ndarray:
     return colors
 
 
-def class_areas(surface: Surface) -> dict[int, float]:
-    """Return the area of a mesh by class id, square metres, largest first.
+def class_shares(surface: Surface, label_set: LabelSet | None) -> tuple[ClassShare, ...]:
+    """Return area and share of every class on a mesh, largest first.
 
     A triangle gives a third of its area to the class of each corner.
     """
@@ -32,35 +45,43 @@ def class_areas(surface: Surface) -> dict[int, float]:
     areas = 0.5 * np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
     labels = surface.labels[surface.triangles]  # (M, 3)
     totals = np.bincount(labels.ravel(), np.repeat(areas / 3, 3), minlength=256)
-    order = np.argsort(-totals, kind="stable")
-    return {int(label): float(totals[label]) for label in order if totals[label] > 0}
+    names = {**(label_set.names if label_set else {}), UNLABELLED: "unlabelled"}
+    return tuple(
+        ClassShare(
+            id=int(label),
+            name=names.get(int(label), f"class {label}"),
+            area_m2=round(float(totals[label]), 4),
+            share=round(float(totals[label] / totals.sum()), 4),
+        )
+        for label in np.argsort(-totals, kind="stable")
+        if totals[label] > 0
+    )
 
 
-def draw_legend(areas: dict[int, float], label_set: LabelSet, width: int) -> np.ndarray:
-    """Draw a colour chip, name and share of the surface per class, largest first.
+def draw_legend(shares: Sequence[ClassShare], label_set: LabelSet, width: int) -> np.ndarray:
+    """Draw a colour chip, name and share of the surface per class.
 
     Args:
-        areas: square metres by class id, as ``class_areas`` gives.
-        label_set: names and colours.
+        shares: as ``class_shares`` gives.
+        label_set: colours.
         width: of the image, pixels.
 
     Returns:
         (H, width, 3) uint8 RGB on white, as high as the classes need.
     """
     columns = max(1, width // _COLUMN)
-    rows = -(-len(areas) // columns)
+    rows = -(-len(shares) // columns)
     image = np.full((rows * _ROW + 12, width, 3), 255, np.uint8)
-    total = sum(areas.values())
-    for index, (label, area) in enumerate(areas.items()):
+    for index, entry in enumerate(shares):
         x = 12 + (index % columns) * (width // columns)
         y = 6 + (index // columns) * _ROW
-        name = label_set.names.get(label, f"class {label}")
-        color = tuple(int(c) for c in label_set.palette[label])
-        if label == UNLABELLED:
-            name, color = "unlabelled", UNLABELLED_RGB
+        color = UNLABELLED_RGB
+        if entry.id != UNLABELLED:
+            color = label_set.palette[entry.id].tolist()
         cv2.rectangle(image, (x, y + 4), (x + 32, y + _ROW - 4), color, cv2.FILLED)
         cv2.rectangle(image, (x, y + 4), (x + 32, y + _ROW - 4), (90, 90, 90), 1, cv2.LINE_AA)
-        draw_text(image, f"{name}  {100 * area / total:.1f} %", (x + 42, y + _ROW - 11))
+        text = f"{entry.name}  {100 * entry.share:.1f} %"
+        draw_text(image, text, (x + 42, y + _ROW - 11))
     return image
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import open3d as o3d
+from open3d.core import Tensor
+from open3d.t.geometry import RaycastingScene
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.labels import LabelSet
@@ -28,7 +29,7 @@ _SCOUT = viewpoints.camera(160, 120)
 def render_views(
     out: Path,
     surface: Surface,
-    label_set: LabelSet,
+    label_set: LabelSet | None,
     T_world_camera: np.ndarray,
     up: np.ndarray | None = None,
     poses: dict[str, np.ndarray] | None = None,
@@ -42,7 +43,7 @@ def render_views(
     Args:
         out: existing folder.
         surface: mesh; its normals point into free space.
-        label_set: names and colours of its labels.
+        label_set: names and colours of its labels; None draws true colours only.
         T_world_camera: (N, 4, 4) poses of the recording; N = 0 leaves ``inside`` out.
         up: (3,) direction; estimated from poses and surface where None.
         poses: further viewpoints, T_world_camera by file stem.
@@ -58,16 +59,19 @@ def render_views(
     views = choose_views(surface, T_world_camera, up)
     lens = viewpoints.camera(*PANE)
     views += [View(name, T, lens, False) for name, T in (poses or {}).items()]
-    areas = legend.class_areas(surface)
-    class_colors = legend.class_colors(surface, label_set)
-    strip = legend.draw_legend(areas, label_set, 2 * PANE[0])
     paths = []
     for view in views:
-        true, classes = render(surface, view, class_colors)
-        path = out / f"{view.name}.png"
-        write_png(path, np.vstack([_crop(np.hstack([true, classes])), strip]))
-        paths.append(path)
+        paths.append(out / f"{view.name}.png")
+        write_png(paths[-1], _picture(surface, view, label_set))
     return paths
+
+
+def _picture(surface: Surface, view: View, label_set: LabelSet | None) -> np.ndarray:
+    if label_set is None:
+        return _crop(render(surface, view, surface.colors)[0])
+    pair = _crop(np.hstack(render(surface, view, legend.class_colors(surface, label_set))))
+    shares = legend.class_shares(surface, label_set)
+    return np.vstack([pair, legend.draw_legend(shares, label_set, pair.shape[1])])
 
 
 def choose_views(
@@ -136,16 +140,16 @@ def _cast(surface: Surface, view: View, scale: int) -> _Hits:
     triangles = surface.triangles
     if view.through_backs:
         triangles = triangles[_facing(surface, T[:3, 3])]
-    scene = o3d.t.geometry.RaycastingScene()
+    scene = RaycastingScene()
     if len(triangles):
-        scene.add_triangles(surface.positions, triangles.astype(np.uint32))
+        scene.add_triangles(Tensor(surface.positions), Tensor(triangles.astype(np.uint32)))
     x = ((np.arange(lens.width * scale) + 0.5) / scale - 0.5 - lens.cx) / lens.fx
     y = ((np.arange(lens.height * scale) + 0.5) / scale - 0.5 - lens.cy) / lens.fy
     rays = np.empty((len(y), len(x), 6), np.float32)
     rays[..., :3] = T[:3, 3]
     directions = x[None, :, None] * T[:3, 0] + y[:, None, None] * T[:3, 1] + T[:3, 2]
     rays[..., 3:] = directions / np.linalg.norm(directions, axis=2, keepdims=True)
-    answer = scene.cast_rays(rays)
+    answer = scene.cast_rays(Tensor(rays))
     distance = answer["t_hit"].numpy()
     pixel = np.isfinite(distance)
     uv = answer["primitive_uvs"].numpy()[pixel]

@@ -69,7 +69,7 @@ def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def dollhouse_views(surface: Surface, up: np.ndarray, intrinsics: Intrinsics) -> list[View]:
-    """Candidate views from outside, above, one per side; the caller picks the one that shows most."""
+    """Candidate views from outside and above, one per side."""
     side = _unit(np.cross(up, np.eye(3)[np.argmin(np.abs(up))]))
     other = np.cross(up, side)
     elevation = np.radians(DOLLHOUSE_ELEVATION_DEG)

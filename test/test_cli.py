@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import subprocess
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from slam_fusion import cli, cli_map, cli_options, cli_tools
+
+HEAVY = ("open3d", "numba", "cv2", "rclpy", "rosbags", "scipy", "torch", "ai_edge_litert")
+
+
+def run_cli(monkeypatch, *arguments) -> int:
+    """Run the command line in this process; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["dense-semantic-slam", *map(str, arguments)])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    return done.value.code or 0
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from slam_fusion import cli; sys.argv = ['x', '--help']\n"
+        "try: cli.main()\n"
+        f"except SystemExit: print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    for command in (
+        "map",
+        "view",
+        "run",
+        "play",
+        "to-bag",
+        "eval",
+        "eval-masks",
+        "models",
+        "doctor",
+    ):
+        assert command in done.stdout
+
+
+def test_flags_are_fields_of_what_they_configure():
+    from slam_fusion.mapper import MapperConfig
+    from slam_fusion.recording import RecordingOptions
+
+    known = {f.name for f in (*fields(RecordingOptions), *fields(MapperConfig))}
+    own = {"source", "out", "labels", "label_set", "model", "threads", "as_json", "return"}
+    assert set(cli_map.map_command.__annotations__) - own <= known
+    own |= {"storage", "compression", "overwrite"}
+    assert set(cli_tools.to_bag.__annotations__) - own <= known
+
+
+def test_options_not_given_keep_their_defaults():
+    assert cli_options.given(a=None, b=0, c="") == {"b": 0, "c": ""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["map", "no/such.mcap", "-o", "OUT"], "no/such.mcap"),
+        (["map", "HERE", "-o", "OUT"], "error:"),
+        (["map", "HERE", "-o", "FILE"], "cannot write in"),
+        (["map", "HERE", "-o", "OUT", "--voxel-size", "-1"], "voxel_size"),
+        (["view", "HERE", "-o", "OUT"], "map.npz"),
+        (["eval", "FILE", "FILE"], "not a zip file"),
+        (["models", "verify", "no-such-model"], "no model called"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, words):
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "here").mkdir()
+    places = {"OUT": tmp_path / "out", "FILE": tmp_path / "file", "HERE": tmp_path / "here"}
+    assert run_cli(monkeypatch, *(places.get(a, a) for a in arguments)) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_an_unknown_flag_is_refused(monkeypatch, capsys):
+    assert run_cli(monkeypatch, "map", "x", "-o", "y", "--no-such-flag") == 2
+    assert "--no-such-flag" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def kitchen_map(tmp_path_factory, shared_data):
+    """Folder of a coarse map of the first half second of the kitchen, made by the command."""
+    out = tmp_path_factory.mktemp("kitchen")
+    command = [sys.executable, "-m", "slam_fusion.cli", "map"]
+    command += [shared_data / "seven_scenes_kitchen", "-o", out, "--labels", "none"]
+    command += ["--voxel-size", "0.05", "--duration", "0.5", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def test_map_prints_its_summary_as_json(kitchen_map):
+    out, summary = kitchen_map
+    assert summary["frames"] == {"fused": 8}
+    assert json.loads((out / "summary.json").read_text()) == summary
+
+
+def test_view_draws_a_saved_map_also_from_a_pose_of_the_user(
+    monkeypatch, capsys, tmp_path, kitchen_map
+):
+    np.savetxt(tmp_path / "pose.txt", np.eye(4))
+    arguments = ["-o", tmp_path / "png", "--pose", tmp_path / "pose.txt", "--up", "0,-1,0"]
+    assert run_cli(monkeypatch, "view", kitchen_map[0], *arguments) == 0
+    names = [line.rsplit("/", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["dollhouse.png", "plan.png", "inside.png", "pose.png"]
+    assert all((tmp_path / "png" / name).is_file() for name in names)
+
+
+@pytest.mark.parametrize("up", ["0,0", "0,0,0", "up", "nan,0,1"])
+def test_an_up_that_is_no_direction_is_refused(monkeypatch, capsys, tmp_path, up, kitchen_map):
+    assert run_cli(monkeypatch, "view", kitchen_map[0], "-o", tmp_path, "--up", up) == 2
+    assert "three numbers" in capsys.readouterr().err
+
+
+def test_a_folder_becomes_a_bag_that_maps_the_same(
+    monkeypatch, capsys, tmp_path, shared_data, kitchen_map
+):
+    kitchen = shared_data / "seven_scenes_kitchen"
+    assert run_cli(monkeypatch, "to-bag", kitchen, "-o", tmp_path / "bag", "--duration", "0.5") == 0
+    assert "8 frames" in capsys.readouterr().out
+    arguments = ["-o", tmp_path / "out", "--labels", "none", "--voxel-size", "0.05", "--json"]
+    assert run_cli(monkeypatch, "map", tmp_path / "bag", *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == {"fused": 8}
+
+
+def test_models_are_listed_for_machines(monkeypatch, capsys):
+    assert run_cli(monkeypatch, "models", "list", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(row["sha256"] and row["licence"] and "found" in row for row in rows)
+
+
+def test_the_doctor_finds_what_mapping_needs(monkeypatch, capsys):
+    assert run_cli(monkeypatch, "doctor", "--json") == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["open3d"]["ok"] and checks["numba threads"]["ok"]
+    assert all(check["remedy"] for check in checks.values() if not check["ok"])
