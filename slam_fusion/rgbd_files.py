@@ -35,15 +35,16 @@ def numbered_files(folder: Path, fps: float) -> list[ImageFiles]:
         stem = depth.name.removesuffix("depth.png")
         return next((p for kind in kinds if (p := folder / (stem + kind)).exists()), None)
 
-    return [
+    files = [
         ImageFiles(
             frame_stamp_ns(depth, fps),
             depth,
             sibling(depth, "color.png", "color.jpg"),
             sibling(depth, "labels.png", "segm.png"),
         )
-        for depth in sorted(folder.glob("frame-*.depth.png"))
+        for depth in folder.glob("frame-*.depth.png")
     ]
+    return sorted(files, key=lambda f: (f.stamp_ns, f.depth.name))
 
 
 def listed_files(folder: Path) -> list[ImageFiles]:

@@ -110,11 +110,12 @@ class Trajectory:
         Raises:
             InvalidInput: no such files, or one that is not a rigid 4x4; names the file.
         """
-        files = sorted(folder.glob("frame-*.pose.txt"))
+        files = list(folder.glob("frame-*.pose.txt"))
         if not files:
             raise InvalidInput(f"{folder} holds no frame-NNNNNN.pose.txt files")
+        stamped = sorted((frame_stamp_ns(file, fps), file) for file in files)
         return cls.from_poses(
-            [(frame_stamp_ns(file, fps), load_pose(file)) for file in files], max_gap_s
+            [(stamp_ns, load_pose(file)) for stamp_ns, file in stamped], max_gap_s
         )
 
     def save_tum(self, path: Path) -> None:
