@@ -17,7 +17,7 @@ class ScoreMap:
     quantised tensor's zero point is not needed.
     """
 
-    values: np.ndarray  # (h, w, C) int8, uint8 or float32, C-contiguous
+    values: np.ndarray  # (h, w, C) int8 or float32, finite, C-contiguous
     scale: float  # logits per unit of values
     x_axis: Axis  # image column -> grid column
     y_axis: Axis  # image row -> grid row
