@@ -117,6 +117,13 @@ def test_manifest_and_setup_agree(metadata, manifest):
     assert manifest.findtext("export/build_type") == "ament_python"
 
 
+def test_every_package_that_make_installs_is_pinned(metadata):
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    extras = {name: words for name, words in metadata["extras_require"].items() if name != "train"}
+    for requirement in sum(extras.values(), metadata["install_requires"]):
+        assert re.match(r"[\w.-]+", requirement)[0] in pinned, requirement
+
+
 def test_every_ros_module_that_is_imported_is_declared(manifest):
     declared = {element.text for element in manifest.iter("exec_depend")}
     files = [*module_files(), *(ROOT / "launch").glob("*.py")]
