@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """CompressedImage messages (JPEG, PNG, compressedDepth) to numpy arrays, without ROS.
 
-The size in the file's own header is checked before OpenCV takes memory for the pixels.
+A file's own structure is checked first, so that a damaged or hostile one costs neither memory
+nor time.
 """
 
 import struct
+import zlib
 from typing import Any
 
 import cv2
@@ -15,6 +17,10 @@ from mtl_perception.image_errors import BadImage, UnknownEncoding, check_image_s
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15: hold the size
+_JPEG_SCAN = b"\xff\xda"
+_JPEG_END = b"\xff\xd9"
+_MAX_JPEG_SCANS = 100  # progressive files have about ten; each costs a pass over all pixels
+_MAX_PIXELS_PER_BYTE = 1100  # an all-black 8-bit PNG comes to 1032, deflate's limit
 _DEPTH_HEADER = struct.Struct("<iff")  # compressedDepth: format, then the quantisation a and b
 
 
@@ -87,22 +93,24 @@ def _check_16_bit(image: np.ndarray) -> np.ndarray:
 
 
 def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
-    """Decode a JPEG or PNG file after a look at its header and its end."""
+    """Decode a JPEG or PNG file after a look at its structure."""
     if data.startswith(_PNG_MAGIC):
         width, height = _png_size(data)
-        complete = data.rfind(b"IEND") > 0
+        whole = _png_is_whole(data)
     elif data.startswith(_JPEG_MAGIC):
         width, height, size_offset = _jpeg_size(data)
-        # An embedded thumbnail ends before the frame header; the picture itself after it.
-        complete = data.rfind(b"\xff\xd9") > size_offset
+        whole = _jpeg_is_whole(data, size_offset)
     else:
         raise UnknownEncoding("compressed image", f"{name} ({data[:8].hex(' ')})", ["jpeg", "png"])
     check_image_size(width, height)
-    if not complete:
-        raise BadImage(f"{name!r} image of {width}x{height} is cut short at {len(data)} bytes")
+    what = f"{name[:64]!r} image of {width}x{height} in {len(data)} bytes"
+    if width * height > _MAX_PIXELS_PER_BYTE * len(data):
+        raise BadImage(f"{what}: so few bytes cannot hold it")
+    if not whole:
+        raise BadImage(f"{what} is cut short or damaged")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.shape[:2] != (height, width):
-        raise BadImage(f"{name!r} image of {width}x{height} in {len(data)} bytes is damaged")
+        raise BadImage(f"{what} is damaged")
     return image
 
 
@@ -110,6 +118,25 @@ def _png_size(data: bytes) -> tuple[int, int]:
     if len(data) < 24 or data[12:16] != b"IHDR":
         raise BadImage(f"PNG of {len(data)} bytes has no header chunk")
     return struct.unpack_from(">II", data, 16)
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether every chunk up to IEND is there with its checksum.
+
+    OpenCV takes memory for a chunk by the length it claims, up to 4 GB, before it looks further.
+    """
+    offset = len(_PNG_MAGIC)
+    while offset + 12 <= len(data):
+        length = struct.unpack_from(">I", data, offset)[0]
+        end = offset + 8 + length
+        if end + 4 > len(data):
+            return False
+        if zlib.crc32(data[offset + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            return False
+        if data[offset + 4 : offset + 8] == b"IEND":
+            return True
+        offset = end + 4
+    return False
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int, int]:
@@ -125,3 +152,10 @@ def _jpeg_size(data: bytes) -> tuple[int, int, int]:
             continue
         offset += 2 + struct.unpack_from(">H", data, offset + 2)[0]
     raise BadImage(f"JPEG of {len(data)} bytes has no frame header")
+
+
+def _jpeg_is_whole(data: bytes, size_offset: int) -> bool:
+    """Whether the end marker is there, behind few enough scans to decode in reasonable time."""
+    # An embedded thumbnail ends before the frame header; the picture itself after it.
+    has_end = data.rfind(_JPEG_END) > size_offset
+    return has_end and data.count(_JPEG_SCAN, size_offset) <= _MAX_JPEG_SCANS

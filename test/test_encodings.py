@@ -294,6 +294,43 @@ def test_a_small_file_cannot_claim_a_huge_image():
         decode_color(fake_compressed(jpeg, "jpeg"))
 
 
+def test_a_chunk_cannot_claim_more_than_the_file_holds():
+    png = to_png(RGB)
+    at = png.index(b"IDAT") - 4
+    with pytest.raises(BadImage, match="cut short or damaged"):
+        decode_color(fake_compressed(png[:at] + b"\xee\0\0\0" + png[at + 4 :], "png"))
+
+
+def test_a_flipped_bit_in_a_label_png_is_noticed():
+    png = bytearray(to_png(np.arange(100, dtype=np.uint8).reshape(10, 10)))
+    png[png.index(b"IDAT") + 20] ^= 1
+    with pytest.raises(BadImage, match="damaged"):
+        decode_labels(fake_compressed(bytes(png), "png"))
+
+
+def test_few_bytes_cannot_claim_many_pixels():
+    jpeg = to_jpeg(np.zeros((16, 16, 3), np.uint8))
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg = jpeg[:at] + struct.pack(">HH", 4000, 4000) + jpeg[at + 4 :]
+    with pytest.raises(BadImage, match="4000x4000 in .* bytes: so few"):
+        decode_color(fake_compressed(jpeg, "jpeg"))
+
+
+def test_endless_jpeg_scans_are_refused():
+    jpeg = cv2.imencode(".jpg", np.zeros((64, 64)), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    scan = jpeg.rindex(b"\xff\xda")
+    assert decode_color(fake_compressed(jpeg, "jpeg")).shape == (64, 64, 3)
+    with pytest.raises(BadImage):
+        decode_color(fake_compressed(jpeg[:-2] + jpeg[scan:-2] * 200 + jpeg[-2:], "jpeg"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_all_black_png_is_still_a_picture(dtype):
+    black = np.zeros((2160, 3840), dtype)
+    png = cv2.imencode(".png", black, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    np.testing.assert_array_equal(decode_labels(fake_compressed(png, "png")), black)
+
+
 @pytest.mark.parametrize(
     ("data", "fmt"),
     [

@@ -331,6 +331,16 @@ class ShutdownNode(IdleNode):
         self.pipe.send("saved")
 
 
+class BrokenNode(IdleNode):
+    """Has a bug in a callback."""
+
+    def on_timer(self):
+        raise RuntimeError("a bug")
+
+    def on_shutdown(self):
+        self.pipe.send("saved")
+
+
 class RefusingNode(Node):
     """Cannot start: its parameters are wrong."""
 
@@ -390,6 +400,14 @@ def test_an_external_shutdown_is_a_clean_end():
     assert receive(pipe) == "saved"
     process.join(10)
     assert process.exitcode == 0
+
+
+def test_a_bug_in_a_callback_is_shown_after_the_clean_up(capfd):
+    process, pipe = start(BrokenNode)
+    assert receive(pipe) == "saved"
+    process.join(10)
+    assert process.exitcode == 1
+    assert "RuntimeError: a bug" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
