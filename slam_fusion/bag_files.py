@@ -16,7 +16,7 @@ from rosbags.rosbag2.reader import zstd  # a backport, and Python's own from 3.1
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from slam_fusion.mcap_mend import MAGIC, MendedMcap
+from slam_fusion.mcap_mend import MendedMcap
 from slam_fusion.recording import BadRecording
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ READ_ERRORS = (
     TypeError,
     LookupError,
     RuntimeError,
+    OverflowError,
+    MemoryError,
 )
 """What a damaged file raises: the readers take sizes and offsets from the file on trust."""
 
@@ -172,20 +174,18 @@ class BagFiles:
             ) from error
 
     def _open_mended(self, file: Path, error: BaseException) -> Any:
-        """Read a cut MCAP file up to its last whole record."""
-        if _ends_well(file):
-            raise BadRecording(f"{file} is damaged: {error}") from error
+        """Read an MCAP file that lost its end or its index, up to its last whole record."""
         try:
             mended = MendedMcap(file)
             reader = _opened(rosbag2.Reader(mended))  # type: ignore[arg-type]  # a path to rosbags
         except READ_ERRORS as why:
             raise BadRecording(
-                f"{file} is truncated and nothing in it can be read ({why}); "
+                f"{file} is truncated or damaged ({error}) and nothing in it can be read ({why}); "
                 "record it again, or try: mcap recover"
             ) from why
         self.note(
-            f"{file} is truncated: reading what is whole, "
-            f"{mended.lost_bytes} bytes at its end are lost"
+            f"{file} is truncated or damaged ({error}): reading what is whole, "
+            f"without {mended.lost_bytes} bytes at its end"
         )
         return reader
 
@@ -204,12 +204,3 @@ def _bag_files(folder: Path) -> list[Path]:
 def _compressed_hint(folder: Path) -> str:
     compressed = any(file.suffix == ".zstd" for file in folder.iterdir())
     return "; try: ros2 bag reindex" if compressed else ""
-
-
-def _ends_well(file: Path) -> bool:
-    """Say whether an MCAP file has its closing magic, so that it was not cut."""
-    with file.open("rb") as stream:
-        if stream.read(len(MAGIC)) != MAGIC or file.stat().st_size < 2 * len(MAGIC):
-            return False
-        stream.seek(-len(MAGIC), 2)
-        return stream.read() == MAGIC

@@ -200,6 +200,17 @@ def test_an_mcap_cut_before_its_first_message_says_so(tmp_path):
         open_recording(tmp_path / "bag")
 
 
+def test_an_mcap_with_a_damaged_index_is_read_without_it(tmp_path):
+    write_bag(tmp_path / "bag", _big_frames(12))
+    file = tmp_path / "bag" / "bag.mcap"
+    data = bytearray(file.read_bytes())
+    (summary_start,) = np.frombuffer(data[-28:-20], "<u8")
+    data[summary_start + 1 : summary_start + 9] = b"\xff" * 8  # length of its first record
+    file.write_bytes(data)
+    with open_recording(tmp_path / "bag") as recording:
+        assert len(list(recording.frames())) == 12
+
+
 def test_a_damaged_chunk_ends_the_recording_with_a_problem(tmp_path):
     write_bag(tmp_path / "bag", _big_frames(12), compression="storage")
     file = tmp_path / "bag" / "bag.mcap"
