@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The semantic map: a truncated signed distance volume with colour and label evidence."""
+
+import hashlib
+import struct
+from dataclasses import fields
+
+import numpy as np
+
+from mtl_perception.conventions import Intrinsics, InvalidInput
+from slam_fusion import surface
+from slam_fusion.block_store import BLOCK_BYTES, BLOCK_VOXELS, BYTES_PER_VOXEL, BlockStore
+from slam_fusion.block_store import VolumeFull as VolumeFull  # part of this module's face
+from slam_fusion.frame import Frame, Surface
+from slam_fusion.geometry import invert_se3
+from slam_fusion.kernels_blocks import BLOCK_SIDE, KEY_LIMIT, touched_blocks, unpack_keys
+from slam_fusion.kernels_extract import surface_voxels
+from slam_fusion.kernels_integrate import integrate_blocks
+from slam_fusion.volume_state import VolumeConfig, VolumeState
+
+LABEL_BAND_VOXELS = 3.0
+"""Labels are taken this near to the surface: wider, silhouettes smear onto what lies behind."""
+
+_PARAMETERS = [field.name for field in fields(VolumeConfig)]
+
+
+class SemanticVolume:
+    """Fuses depth, colour and label evidence of placed frames; gives labelled surfaces.
+
+    Calls may come from different threads, one at a time.
+    """
+
+    def __init__(self, config: VolumeConfig) -> None:
+        """Start empty."""
+        self.config = config
+        self.reset()
+
+    def __repr__(self) -> str:
+        """Parameters and fill."""
+        parameters = ", ".join(f"{name}={getattr(self.config, name)}" for name in _PARAMETERS)
+        return f"SemanticVolume({parameters}; {self.block_count} of {self.block_capacity} blocks)"
+
+    @property
+    def block_count(self) -> int:
+        """Blocks in use."""
+        return self._store.count
+
+    @property
+    def block_capacity(self) -> int:
+        """Blocks that fit before the buffers grow."""
+        return self._store.capacity
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all voxel buffers, used or not."""
+        return self.block_capacity * BLOCK_BYTES
+
+    @property
+    def bytes_per_voxel(self) -> int:
+        """Bytes of one voxel, whatever the number of classes."""
+        return BYTES_PER_VOXEL
+
+    def reset(self) -> None:
+        """Forget everything and give the memory back."""
+        self._store = BlockStore(self.config.voxel_size, self.config.memory_limit_mb)
+
+    def integrate(self, frame: Frame, T_world_camera: np.ndarray) -> int:
+        """Fuse one frame.
+
+        Args:
+            frame: depth, and colour, labels and confidence where it has them. Labels without
+                confidence count as certain; class ids above 253 as unlabelled.
+            T_world_camera: (4, 4) rigid transform of the optical frame.
+
+        Returns:
+            Count of blocks that the frame touched; 0 when it has no depth within
+            ``min_depth..max_depth``, and then nothing has changed.
+
+        Raises:
+            VolumeFull: its blocks exceed the memory limit; nothing has changed.
+            InvalidInput: the pose is not finite or too far from the origin.
+        """
+        keys = self._touched_keys(frame, T_world_camera)
+        if len(keys) == 0:
+            return 0
+        rows = self._store.activate(keys)
+        T_camera_world = invert_se3(T_world_camera)
+        size = self.config.voxel_size
+        axes = np.ascontiguousarray(T_camera_world[:3, :3] * size)
+        origins = (keys * np.float64(BLOCK_SIDE)) @ axes.T + T_camera_world[:3, 3]
+        camera = frame.intrinsics
+        integrate_blocks(
+            (rows, origins, axes),
+            (camera.width, camera.height, *_flat_images(frame)),
+            _float32s(camera.fx, camera.fy, camera.cx, camera.cy),
+            _float32s(self.config.min_depth, self.config.max_depth),
+            np.float32(self.config.truncation),
+            np.float32(min(LABEL_BAND_VOXELS * size, self.config.truncation)),
+            self._store.voxels,
+        )
+        return len(keys)
+
+    def extract_cloud(self, min_weight: int = 3) -> Surface:
+        """Extract the labelled point cloud, a point per voxel edge that the surface crosses.
+
+        Args:
+            min_weight: least observations of both voxels of the edge, at least 1.
+        """
+        return surface.extract_cloud(self._store, self.config.voxel_size, min_weight)
+
+    def extract_mesh(self, min_weight: int = 3) -> Surface:
+        """Extract the labelled triangle mesh (marching cubes); arguments as ``extract_cloud``."""
+        return surface.extract_mesh(self._store, self.config.voxel_size, min_weight)
+
+    def occupied_voxels(self) -> tuple[np.ndarray, np.ndarray]:
+        """List the seen voxels less than one voxel from the surface, to compare maps by.
+
+        Returns:
+            (N, 3) int32 global voxel coordinates in lexicographic order; (N,) uint8 labels.
+        """
+        keys, rows = self._store.sorted_blocks()
+        limit = np.float32(1 / self.config.truncation_voxels)
+        coordinates, labels = surface_voxels(keys, rows, limit, self._store.voxels)
+        order = np.lexsort(coordinates.T[::-1])
+        return coordinates[order], labels[order]
+
+    def state_hash(self) -> str:
+        """Hex sha256 of all voxels in the order of their blocks' keys; equal for equal maps."""
+        digest = hashlib.sha256(struct.pack("<2d", self.config.voxel_size, self.config.truncation))
+        keys, rows = self._store.sorted_blocks()
+        digest.update(keys.tobytes())
+        for row in rows.tolist():
+            for array in self._store.voxels:
+                digest.update(array[row * BLOCK_VOXELS : (row + 1) * BLOCK_VOXELS].data)
+        return digest.hexdigest()
+
+    def to_state(self) -> VolumeState:
+        """Copy the volume into plain arrays, for files."""
+        keys, rows = self._store.sorted_blocks()
+        arrays = (_as_blocks(array)[rows] for array in self._store.voxels)
+        config = VolumeConfig(**{name: getattr(self.config, name) for name in _PARAMETERS})
+        return VolumeState(config, keys, *arrays)
+
+    @classmethod
+    def from_state(cls, state: VolumeState) -> "SemanticVolume":
+        """Rebuild a volume that goes on fusing where ``to_state`` left it.
+
+        Raises:
+            VolumeFull: the state is larger than its own memory limit.
+        """
+        volume = cls(state.config)
+        if len(state.block_keys):
+            rows = volume._store.activate(state.block_keys)
+            for name, array in volume._store.voxels._asdict().items():
+                _as_blocks(array)[rows] = getattr(state, name)
+        return volume
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """Compile every kernel, or load it from the cache, on a tiny scene; before a live start."""
+        camera = Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=3.5, cy=3.5)
+        volume = cls(VolumeConfig(voxel_size=0.1, memory_limit_mb=4))
+        depth = np.full(camera.shape, 1.0, np.float32)
+        labels, color = np.zeros(camera.shape, np.uint8), np.zeros((*camera.shape, 3), np.uint8)
+        volume.integrate(Frame(0, "", camera, depth, color, labels, depth), np.eye(4))
+        volume.extract_cloud(min_weight=1)
+        volume.occupied_voxels()
+
+    def _touched_keys(self, frame: Frame, T_world_camera: np.ndarray) -> np.ndarray:
+        """Find the (B, 3) int32 keys of the blocks near the frame's surface."""
+        config, camera = self.config, frame.intrinsics
+        block_size = BLOCK_SIDE * config.voxel_size
+        reach = np.abs(T_world_camera[:3, 3]).max() + 4 * config.max_depth + config.truncation
+        if not (T_world_camera.shape == (4, 4) and reach < KEY_LIMIT * block_size):
+            raise InvalidInput(f"T_world_camera is not a usable pose: {T_world_camera.tolist()}")
+        packed = touched_blocks(
+            frame.depth,
+            (camera.fx, camera.fy, camera.cx, camera.cy),
+            T_world_camera[:3] / block_size,
+            (config.min_depth, config.max_depth),
+            config.truncation,
+            # Samples at most a quarter of a block apart along the ray, pixels half a block.
+            2 + int(config.truncation_voxels * 2 / (BLOCK_SIDE / 4)),
+            int(np.clip(min(camera.fx, camera.fy) * block_size / config.max_depth / 2, 1, 4)),
+        )
+        return unpack_keys(packed)
+
+
+def _flat_images(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return depth, colour, labels and confidence as the kernel takes them; empty for none."""
+
+    def flat(image: np.ndarray | None, dtype: type, *channels: int) -> np.ndarray:
+        if image is None:
+            return np.empty((0, *channels), dtype)
+        return np.ascontiguousarray(image).reshape(-1, *channels)
+
+    return (
+        flat(frame.depth, np.float32),
+        flat(frame.color, np.uint8, 3),
+        flat(frame.labels, np.uint8),
+        flat(frame.confidence, np.float32),
+    )
+
+
+def _float32s(*numbers: float) -> tuple[np.float32, ...]:
+    return tuple(np.float32(number) for number in numbers)
+
+
+def _as_blocks(array: np.ndarray) -> np.ndarray:
+    """View a flat voxel array as (rows, z, y, x, ...)."""
+    return array.reshape(-1, BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE, *array.shape[1:])
