@@ -216,7 +216,7 @@ def test_a_kitchen_has_walls_cabinets_and_chairs(predictor: Predictor, kitchen: 
 def test_most_pixels_of_real_rooms_are_labelled_rightly(
     model_path: Path, shared_data: Path
 ) -> None:
-    """NYUv2 images: 0.82 of the pixels of the classes that ADE20K-32 can name."""
+    """Measured: 0.857 of them, and 0.988 where the confidence is above 0.9 (58 % of them)."""
     predictor = Predictor(PredictorConfig(model=str(model_path), label_set="nyu40"))
     can_say = set(remap_table(load_label_set("ade20k32"), load_label_set("nyu40")).tolist())
     right = total = certain_right = certain = 0
@@ -230,8 +230,8 @@ def test_most_pixels_of_real_rooms_are_labelled_rightly(
         right, total = right + hit.sum(), total + asked.sum()
         certain_right, certain = certain_right + (hit & sure).sum(), certain + sure.sum()
     assert total > 500_000
-    assert right / total > 0.78
-    assert certain_right / certain > 0.85  # confidence means something
+    assert right / total > 0.84
+    assert certain_right / certain > 0.97
 
 
 def test_the_same_image_gives_the_same_labels_from_two_threads(
