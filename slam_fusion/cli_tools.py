@@ -1,15 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands around mapping: ``to-bag``, ``doctor``."""
+"""Commands around mapping: ``demo``, ``to-bag``, ``doctor``, ``bench``."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mtl_perception.conventions import DenseSlamError
 from slam_fusion import cli_options as flags
 from slam_fusion.cli_options import given
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Of the source tree, when the package runs from one."""
+
+
+def demo(
+    out: flags.Out = Path("out/demo"),
+    bag: Annotated[
+        Path | None, typer.Option(help="Map this recording in place of the synthetic room.")
+    ] = None,
+) -> None:
+    """Map a synthetic room through the real nodes and compare the map with the truth."""
+    from slam_fusion.demo import run_demo
+
+    run_demo(out, bag)
+
+
+def bench() -> None:
+    """Time the fusion against Open3D's on the same frames (in a checkout of the source)."""
+    if not (ROOT / "benchmarks" / "__main__.py").is_file():
+        raise DenseSlamError("the benchmarks are not installed: run `make bench` in a source tree")
+    done = subprocess.run([sys.executable, "-m", "benchmarks"], cwd=ROOT, check=False)
+    raise typer.Exit(done.returncode)
 
 
 def to_bag(
@@ -73,4 +99,4 @@ def doctor(as_json: flags.Json = False) -> None:
         raise typer.Exit(1)
 
 
-COMMANDS = {"to-bag": to_bag, "doctor": doctor}
+COMMANDS = {"demo": demo, "to-bag": to_bag, "doctor": doctor, "bench": bench}

@@ -14,6 +14,9 @@ from slam_fusion.frame import Surface
 UNLABELLED_RGB: Sequence[int] = (205, 205, 205)
 """In pictures the unlabelled surface is light grey: black would hide its shape."""
 
+_SMALLEST_SHARE = 0.0005
+"""A class with less is not in the legend: it would read 0.0 %."""
+
 _ROW = 36
 _COLUMN = 310
 
@@ -59,7 +62,7 @@ def class_shares(surface: Surface, label_set: LabelSet | None) -> tuple[ClassSha
 
 
 def draw_legend(shares: Sequence[ClassShare], label_set: LabelSet, width: int) -> np.ndarray:
-    """Draw a colour chip, name and share of the surface per class.
+    """Draw a colour chip, name and share of the surface per class that can be seen.
 
     Args:
         shares: as ``class_shares`` gives.
@@ -69,6 +72,7 @@ def draw_legend(shares: Sequence[ClassShare], label_set: LabelSet, width: int) -
     Returns:
         (H, width, 3) uint8 RGB on white, as high as the classes need.
     """
+    shares = [entry for entry in shares if entry.share >= _SMALLEST_SHARE]
     columns = max(1, width // _COLUMN)
     rows = -(-len(shares) // columns)
     image = np.full((rows * _ROW + 12, width, 3), 255, np.uint8)

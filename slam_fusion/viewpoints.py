@@ -96,7 +96,7 @@ def plan_view(
     return View("plan", T, intrinsics, through_backs=True)
 
 
-def inside_views(T_world_camera: np.ndarray, intrinsics: Intrinsics, count: int = 24) -> list[View]:
+def inside_views(T_world_camera: np.ndarray, intrinsics: Intrinsics, count: int = 12) -> list[View]:
     """Candidate views along the way that the camera went, evenly spread."""
     rows = np.unique(np.linspace(0, len(T_world_camera) - 1, count).astype(int))
     return [View("inside", T_world_camera[row], intrinsics, through_backs=False) for row in rows]

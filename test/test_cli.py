@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
@@ -29,6 +32,8 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     for command in (
+        "demo",
+        "bench",
         "map",
         "view",
         "run",
@@ -100,6 +105,31 @@ def test_map_prints_its_summary_as_json(kitchen_map):
     out, summary = kitchen_map
     assert summary["frames"] == {"fused": 8}
     assert json.loads((out / "summary.json").read_text()) == summary
+
+
+def test_ctrl_c_saves_what_is_mapped_and_exits_with_130(monkeypatch, capsys, tmp_path, shared_data):
+    @contextmanager
+    def interrupt_at_the_third_frame(_total, quiet):
+        yield lambda count: os.kill(os.getpid(), signal.SIGINT) if count == 3 else None
+
+    monkeypatch.setattr(cli_map, "_progress_bar", interrupt_at_the_third_frame)
+    arguments = ["-o", tmp_path, "--labels", "none", "--voxel-size", "0.05", "--json"]
+    code = run_cli(monkeypatch, "map", shared_data / "seven_scenes_kitchen", *arguments)
+    summary = json.loads(capsys.readouterr().out)
+    assert code == 130
+    assert summary["interrupted"] and summary["frames"] == {"fused": 3}
+    assert (tmp_path / "map.npz").is_file()
+
+
+def test_a_recording_without_poses_in_reach_leaves_exit_code_1(
+    monkeypatch, capsys, tmp_path, shared_data
+):
+    (tmp_path / "poses.txt").write_text("100.0 0 0 0 0 0 0 1\n")
+    arguments = ["-o", tmp_path / "out", "--labels", "none", "--duration", "0.2"]
+    arguments += ["--trajectory", tmp_path / "poses.txt"]
+    assert run_cli(monkeypatch, "map", shared_data / "seven_scenes_kitchen", *arguments) == 1
+    printed = capsys.readouterr()
+    assert "pose_never" in printed.out and "ledger.csv says why" in printed.err
 
 
 def test_view_draws_a_saved_map_also_from_a_pose_of_the_user(
