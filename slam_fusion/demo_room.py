@@ -62,7 +62,7 @@ class RoomWalk:
             if progress:
                 progress(index + 1)
 
-    def truth(self, max_depth: float, step: int = 3) -> Truth:
+    def truth(self, max_depth: float, step: int = 4) -> Truth:
         """Return the true surface, and the part of it that every ``step``-th view shows.
 
         Half the camera's resolution shows every 2 cm of surface within reach.

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's parts: the recording is the room, the nodes map it, the judgement is right."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ai_edge_litert", reason="needs the LiteRT runtime")
+
+from mtl_perception.conventions import UNLABELLED
+from mtl_perception.labels import LABEL_SETS
+from slam_fusion.demo import load_predictor, map_bag, run_demo
+from slam_fusion.demo_nodes import private_ros
+from slam_fusion.demo_report import Looks, comparable_classes, draw_looks
+from slam_fusion.demo_room import RoomWalk, make_recording
+from slam_fusion.recording import open_recording
+
+NYU, ADE = LABEL_SETS["nyu40"], LABEL_SETS["ade20k32"]
+
+
+@pytest.fixture(scope="module")
+def scene() -> RoomWalk:
+    """The demo's room, seen from a quarter of its views."""
+    return RoomWalk(frames=45)
+
+
+@pytest.fixture
+def no_models(monkeypatch, tmp_path):
+    monkeypatch.setenv("DENSE_SLAM_MODELS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_recording_gives_back_what_was_rendered(tmp_path):
+    short = RoomWalk(frames=2)
+    recording = make_recording(tmp_path / "bag", short)
+    with open_recording(recording) as bag:
+        assert bag.label_set == NYU and bag.frame_count == 2
+        read = list(bag.frames())
+        poses = [bag.poses.at(f.stamp_ns, f.camera_frame) for f in read]
+    for frame, T, (sent, T_sent) in zip(read, poses, short.recorded(), strict=True):
+        assert (frame.color == sent.color).all() and (frame.labels == sent.labels).all()
+        np.testing.assert_allclose(frame.depth, sent.depth, atol=5.1e-4)  # stored as millimetres
+        np.testing.assert_allclose(T, T_sent, atol=1e-9)
+        assert frame.stamp_ns == sent.stamp_ns
+
+
+def test_nodes_map_the_room_as_it_is(scene, tmp_path, no_models, capsys):
+    pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy wheels or a ROS install)")
+    run_demo(tmp_path, scene=scene)
+    said = capsys.readouterr().out
+    assert "No network" in said and "the recording's own labels" in said
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert report["frames"] == {"fused": 45}
+    assert report["single_images"] is None
+    assert report["map"]["error_median"] < 0.005
+    within_5cm = report["map"]["distances"][1]
+    assert within_5cm["precision"] > 0.95 and within_5cm["recall"] > 0.8
+    assert report["map"]["labels"]["accuracy"] > 0.9
+    assert report["map_in_views"]["accuracy"] > 0.9
+    for name in ("map.npz", "mesh.ply", "ledger.csv", "pictures/compare.png", "logs/fusion.log"):
+        assert (tmp_path / name).stat().st_size > 0
+    summary = map_bag(tmp_path / "recording", tmp_path / "offline", None)
+    assert summary.fused == 45 and summary.classes[0].name == "wall"
+
+
+def test_truth_is_seen_surface_only(scene):
+    truth = scene.truth(max_depth=2.5, step=15)
+    nearest = np.min(
+        [np.linalg.norm(truth.seen - T[:3, 3], axis=1) for _, T in scene.poses[::15]], axis=0
+    )
+    assert nearest.max() < 2.5 * np.hypot(1, np.hypot(320 / 525, 240 / 525)) + 0.01
+    assert len(truth.seen) == len(truth.seen_labels) > 1000
+
+
+def test_missing_network_is_said_and_not_fatal(no_models, capsys):
+    assert load_predictor() is None
+    assert "models download" in capsys.readouterr().out
+
+
+def test_only_classes_that_both_know_are_compared():
+    table = comparable_classes(ADE, NYU)
+    for name in ("wall", "floor", "chair", "sofa", "window", "picture", "floor mat"):
+        assert table[NYU.id_of(name)] == NYU.id_of(name)
+    assert table[NYU.id_of("bookshelf")] == NYU.id_of("shelves")
+    for name in ("television", "books", "lamp", "pillow", "night stand"):
+        assert table[NYU.id_of(name)] == UNLABELLED
+    assert table[UNLABELLED] == UNLABELLED
+    assert (comparable_classes(NYU, NYU) == np.arange(256)).all()
+
+
+def test_private_ros_is_undone(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "9")
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    with private_ros():
+        assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+        assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 100
+    assert os.environ["ROS_DOMAIN_ID"] == "9"
+    assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in os.environ
+
+
+def test_comparison_has_a_pane_per_kind_of_label():
+    color, labels = np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 1, np.uint8)
+    with_network = draw_looks([Looks(color, labels, labels, labels)], NYU)
+    without = draw_looks([Looks(color, labels, None, labels)], NYU)
+    assert with_network.shape[1] == 4 * 480 and without.shape[1] == 3 * 480
+    assert (with_network[200, 700] == NYU.palette[1]).all()
