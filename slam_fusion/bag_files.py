@@ -21,7 +21,7 @@ from slam_fusion.recording import BadRecording
 
 logger = logging.getLogger(__name__)
 
-DESERIALIZE_ERRORS = (SerdeError, struct.error, ValueError, IndexError)
+DESERIALIZE_ERRORS = (SerdeError, zstd.ZstdError, struct.error, ValueError, IndexError)
 """What a damaged message raises: the library's own error, and what its unpacking leaves through."""
 
 READ_ERRORS = (
@@ -41,6 +41,10 @@ READ_ERRORS = (
 )
 """What a damaged file raises: the readers take sizes and offsets from the file on trust."""
 
+MAX_MESSAGE_BYTES = 2**30
+"""A compressed message that unpacks to more is cut there, and then is damaged."""
+
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SUFFIXES = (".mcap", ".db3", ".bag")
 _TF_MESSAGE = "geometry_msgs/TransformStamped[] transforms"
 
@@ -114,10 +118,12 @@ class BagFiles:
         """Return the message object.
 
         Raises:
-            SerdeError, struct.error, ValueError, IndexError: ``DESERIALIZE_ERRORS``.
+            SerdeError, ZstdError, ...: the ``DESERIALIZE_ERRORS``.
         """
         if self._is_ros1:
             return self._types.deserialize_ros1(raw, msgtype)
+        if raw[:4] == _ZSTD_MAGIC:  # only metadata.yaml says so, and CDR begins with a zero
+            raw = zstd.ZstdDecompressor().decompress(raw, max_length=MAX_MESSAGE_BYTES)
         return self._types.deserialize_cdr(raw, msgtype)
 
     def note(self, text: str) -> None:

@@ -224,8 +224,10 @@ def test_a_damaged_chunk_ends_the_recording_with_a_problem(tmp_path):
         assert any("reading ends here" in detail for _, _, detail in recording.problems)
 
 
-def test_a_sqlite_bag_without_metadata_is_read_from_its_file(tmp_path):
-    write_bag(tmp_path / "bag", fake_frames(3), storage="sqlite3")
+@pytest.mark.parametrize("compression", ["none", "message"])
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_a_bag_without_metadata_is_read_from_its_file(tmp_path, storage, compression):
+    write_bag(tmp_path / "bag", fake_frames(3), storage=storage, compression=compression)
     (tmp_path / "bag" / "metadata.yaml").unlink()
     with open_recording(tmp_path / "bag") as recording:
         assert len(list(recording.frames())) == 3
