@@ -119,7 +119,7 @@ class BagRecording:
         matcher.finish()
         self._drain()
         if is_empty and len(kinds) > 1 and not tolerance_ns:
-            logger.warning("no frames: if the stamps of %s differ, give --approx-sync-s", kinds)
+            logger.warning("no frames: if the stamps of %s differ, give --approx-sync", kinds)
 
     def close(self) -> None:
         """Close the files."""
