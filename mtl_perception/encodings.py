@@ -198,10 +198,10 @@ def depth_unit_problem(depth: np.ndarray) -> str | None:
     """Say in words that a depth image seems to be in the wrong unit, or return None.
 
     Args:
-        depth: (H, W) float32 metres, 0 = unknown.
+        depth: (H, W) float32 metres; 0, NaN and Inf = unknown.
     """
     sample = depth[::4, ::4]
-    known = sample[sample > 0]
+    known = sample[(sample > 0) & (sample < np.inf)]
     if known.size == 0:
         return None
     median = float(np.median(known))

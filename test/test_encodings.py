@@ -405,6 +405,7 @@ def test_a_region_of_interest_of_the_whole_image_is_fine():
 def test_depth_in_the_wrong_unit_is_noticed():
     metres = np.full((8, 8), 1.5, np.float32)
     assert depth_unit_problem(metres) is None
-    assert depth_unit_problem(np.zeros((8, 8), np.float32)) is None
+    for unknown in (0, np.nan, np.inf):
+        assert depth_unit_problem(np.full((8, 8), unknown, np.float32)) is None
     assert "millimetres sent as 32FC1" in depth_unit_problem(metres * 1000)
     assert "metres sent as 16UC1" in depth_unit_problem(metres / 1000)
