@@ -8,6 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Fast DDS reads its profile once per process, so it must be named before the first node starts.
+os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_shm.xml"))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
