@@ -25,11 +25,14 @@ def check_se3(T: np.ndarray, name: str) -> np.ndarray:
         raise InvalidInput(f"{name}: want a finite 4x4 transform, got {T.tolist()}")
     R = T[:3, :3]
     error = np.abs(R.T @ R - np.eye(3)).max()
-    if error > ROTATION_TOLERANCE or np.linalg.det(R) < 0 or not np.allclose(T[3], [0, 0, 0, 1]):
+    determinant = np.linalg.det(R)
+    if error > ROTATION_TOLERANCE or determinant < 0 or np.abs(T[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise InvalidInput(
             f"{name} is not a rigid transform: |R^T R - I| = {error:.2g}, "
-            f"det R = {np.linalg.det(R):.4f}, last row {T[3].tolist()}"
+            f"det R = {determinant:.4f}, last row {T[3].tolist()}"
         )
+    if error < 1e-12:  # the usual case for poses that come from quaternions
+        return se3(R, T[:3, 3])
     return se3(Rotation.from_matrix(R).as_matrix(), T[:3, 3])
 
 
