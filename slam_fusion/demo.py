@@ -9,7 +9,7 @@ from pathlib import Path
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.atomic_file import atomic_file
-from slam_fusion.demo_nodes import map_through_nodes
+from slam_fusion.demo_nodes import map_through_nodes, require_ros
 from slam_fusion.demo_report import DemoReport, judge
 from slam_fusion.demo_room import RoomWalk, make_recording
 from slam_fusion.export import Summary, prepare_folder
@@ -45,6 +45,7 @@ def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) 
             f"{out / 'mesh_classes.ply'}."
         )
         return
+    require_ros()
     report = map_room(out, scene or RoomWalk(), predictor)
     labels = (
         f"the labels of {PredictorConfig().model}" if predictor else "the recording's own labels"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Play a recording through the real nodes, as processes over DDS, and get their map."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from slam_fusion.export import MAP_FILE
 from slam_fusion.map_io import SavedMap, load_map
-from slam_fusion.processes import NodeProcesses, NodeSpec, config_file
+from slam_fusion.processes import NodeProcessError, NodeProcesses, NodeSpec, config_file
 
 START_S = 90.0
 """The first start compiles the kernels, which takes a while on a slow machine."""
@@ -67,6 +68,19 @@ def map_through_nodes(
         nodes.stop()
         nodes.check()
     return load_map(out / MAP_FILE)
+
+
+def require_ros() -> None:
+    """Make sure that nodes can be started.
+
+    Raises:
+        NodeProcessError: rclpy is not installed.
+    """
+    if importlib.util.find_spec("rclpy") is None:
+        raise NodeProcessError(
+            "the demo needs rclpy: source a ROS 2 install, or install this package's extra "
+            '"ros"; `dense-semantic-slam map` needs neither'
+        )
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def seen_points(
         lifted = backproject(depth, intrinsics, T_world_camera)
         keys, first = np.unique(_cell_keys(lifted, spacing), return_index=True)
         fresh = np.isin(keys, known, assume_unique=True, invert=True)
-        known = np.union1d(known, keys[fresh])
+        known = np.sort(np.concatenate([known, keys[fresh]]))
         rows = np.sort(first[fresh])
         points.append(lifted[rows].astype(np.float32))
         labels.append(values[np.isfinite(depth) & (depth > 0)][rows])

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from mtl_perception.conventions import UNLABELLED, Intrinsics
+from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
 from mtl_perception.labels import LABEL_SETS
 from mtl_perception.synthetic.camera import ROOM_CAMERA, ColorNoise, render
 from mtl_perception.synthetic.depth_noise import KINECT, sensed_depth
@@ -118,6 +118,11 @@ def test_walk_is_rigid_smooth_free_of_furniture_and_inside(room, poses):
 def test_walk_is_the_same_for_the_same_seed(room, poses):
     again = walk(room, 120, 3)
     assert all(a[0] == b[0] and (a[1] == b[1]).all() for a, b in zip(poses, again, strict=True))
+
+
+def test_walk_without_frames_is_refused(room):
+    with pytest.raises(InvalidInput, match="0 frames"):
+        walk(room, 0, 1)
 
 
 def test_walk_sees_nearly_all_classes(room, poses):

@@ -4,7 +4,7 @@
 import numpy as np
 import open3d as o3d
 
-from mtl_perception.conventions import DenseSlamError
+from mtl_perception.conventions import DenseSlamError, InvalidInput
 from mtl_perception.synthetic.room import Room
 
 CLEARANCE = 0.25
@@ -34,11 +34,14 @@ def walk(
         ``(stamp_ns, T_world_camera)`` in time order; the first stamp is 1 s.
 
     Raises:
+        InvalidInput: no frames, or a rate that is not positive.
         NoFreePath: no circle is free of furniture.
     """
+    if frames < 1 or not rate_hz > 0:
+        raise InvalidInput(f"walk of {frames} frames at {rate_hz} Hz")
     times = np.arange(frames) / rate_hz
-    for radius in np.linspace(1.0, 0.1, 10):
-        poses = _turn(room.size, times, radius, np.random.default_rng(seed))
+    for reach in np.linspace(0.24, 0.024, 10):
+        poses = _turn(room.size, times, reach, np.random.default_rng(seed))
         positions = o3d.core.Tensor.from_numpy(poses[:, :3, 3].astype(np.float32))
         if room.scene.compute_distance(positions).numpy().min() >= CLEARANCE:
             stamps = np.rint(times * 1e9).astype(np.int64) + 1_000_000_000
@@ -47,9 +50,12 @@ def walk(
 
 
 def _turn(
-    size: np.ndarray, times: np.ndarray, radius: float, rng: np.random.Generator
+    size: np.ndarray, times: np.ndarray, reach: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return (N, 4, 4) poses of a little more than one turn about the room's middle."""
+    """Return (N, 4, 4) poses of a little more than one turn about the room's middle.
+
+    ``reach`` is how far from it, as a part of the room's width and depth.
+    """
     turn = 2 * np.pi * 1.06 * times / max(times[-1], 1e-9)
     yaw = rng.uniform(0, 2 * np.pi) + rng.choice([-1, 1]) * turn
     # Ceiling, walls and floor all come into view while the camera turns.
@@ -58,8 +64,8 @@ def _turn(
     yaw = yaw + _tremor(times, 0.025, rng)
     positions = np.stack(
         [
-            size[0] / 2 - radius * np.cos(yaw) * size[0] / 4.2 + _tremor(times, 0.012, rng),
-            size[1] / 2 - radius * np.sin(yaw) * size[1] / 4.2 + _tremor(times, 0.012, rng),
+            size[0] * (0.5 - reach * np.cos(yaw)) + _tremor(times, 0.012, rng),
+            size[1] * (0.5 - reach * np.sin(yaw)) + _tremor(times, 0.012, rng),
             1.45 + 0.12 * np.sin(2 * turn + 1) + _tremor(times, 0.015, rng),
         ],
         axis=1,
