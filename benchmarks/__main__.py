@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m benchmarks``: every stage on the real kitchen recording, in one run."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks import bench_fusion
+from mtl_perception.conventions import Intrinsics
+from mtl_perception.models import ModelMissing
+from mtl_perception.predictor import Predictor, PredictorConfig
+from slam_fusion.frame import Frame
+from slam_fusion.geometry import check_se3
+
+ROOT = Path(__file__).resolve().parents[1]
+CAMERA = Intrinsics(width=640, height=480, fx=585.0, fy=585.0, cx=320.0, cy=240.0)
+FRAMES = 60
+STEP = 4  # every other stored frame: the recording holds even numbers only
+
+
+def load(folder: Path) -> tuple[list[Frame], list[np.ndarray]]:
+    """Read the frames, without labels, and their poses T_world_camera."""
+    frames, poses = [], []
+    for number in range(0, FRAMES * STEP, STEP):
+        stem = f"frame-{number:06d}"
+        millimetres = cv2.imread(str(folder / f"{stem}.depth.png"), cv2.IMREAD_UNCHANGED)
+        depth = np.where(millimetres == 65535, 0, millimetres / 1000).astype(np.float32)
+        color = cv2.cvtColor(cv2.imread(str(folder / f"{stem}.color.jpg")), cv2.COLOR_BGR2RGB)
+        frames.append(Frame(number, "", CAMERA, depth, color))
+        poses.append(check_se3(np.loadtxt(folder / f"{stem}.pose.txt"), stem))
+    return frames, poses
+
+
+def label(frame: Frame, predictor: Predictor | None) -> Frame:
+    """Add the network's labels, or a grid of squares of 40 classes where there is no network."""
+    if predictor is not None:
+        prediction = predictor(frame.color)
+        labels, confidence = prediction.labels, prediction.confidence
+    else:
+        v, u = np.indices(frame.depth.shape)
+        labels = ((v // 60 * 8 + u // 80) % bench_fusion.CLASSES).astype(np.uint8)
+        confidence = np.ones_like(frame.depth)
+    return Frame(frame.stamp_ns, "", frame.intrinsics, frame.depth, frame.color, labels, confidence)
+
+
+def open_predictor() -> Predictor | None:
+    """Return the default network, or say that there is none."""
+    try:
+        return Predictor(PredictorConfig())
+    except ModelMissing as error:
+        print(f"perception: not timed, labels are a made-up grid ({error})")
+        return None
+
+
+def timed(name: str, count: int, call: Callable):
+    """Print the milliseconds and rate of ``count`` frames through ``call``; return its result."""
+    start = time.perf_counter()
+    result = call()
+    each_ms = (time.perf_counter() - start) / count * 1e3
+    print(f"{name:32s} {each_ms:8.2f} ms {1e3 / each_ms:10.1f} a second")
+    return result
+
+
+def main() -> int:
+    """Run all; 1 when the recording is absent."""
+    data = Path(os.environ.get("DENSE_SLAM_DATA", ROOT.parent / "shared" / "data"))
+    folder = data / "seven_scenes_kitchen"
+    if not folder.is_dir():
+        print(f"no recording at {folder}: set DENSE_SLAM_DATA", file=sys.stderr)
+        return 1
+    frames, poses = timed("read images and pose", FRAMES, lambda: load(folder))
+    predictor = open_predictor()
+    label(frames[0], predictor)
+    frames = timed(
+        "label (network and confidence)", FRAMES, lambda: [label(f, predictor) for f in frames]
+    )
+    volume = bench_fusion.run(frames, poses)
+    print(f"\nmap of {volume.block_count} blocks, {volume.memory_bytes / 2**20:.0f} MiB")
+    timed("extract the labelled cloud", 1, volume.extract_cloud)
+    timed("extract the labelled mesh", 1, volume.extract_mesh)
+    timed("hash the map", 1, volume.state_hash)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
