@@ -3,7 +3,7 @@
 
 | quantity   | convention                                                                          |
 |------------|-------------------------------------------------------------------------------------|
-| depth      | (H, W) float32 metres along the optical z axis; 0 = unknown (NaN, Inf become 0)      |
+| depth      | (H, W) float32 metres along the optical z axis; 0 = unknown (NaN, Inf become 0)     |
 | labels     | (H, W) uint8 class ids; 255 = unlabelled                                            |
 | confidence | (H, W) float32 in [0, 1]: probability that the label is right                       |
 | colour     | (H, W, 3) uint8 RGB                                                                 |
