@@ -5,34 +5,31 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from benchmarks import bench_fusion
-from mtl_perception.conventions import Intrinsics
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.frame import Frame
-from slam_fusion.geometry import check_se3
+from slam_fusion.recording import open_recording
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
-CAMERA = Intrinsics(width=640, height=480, fx=585.0, fy=585.0, cx=320.0, cy=240.0)
 FRAMES = 60
-STEP = 4  # every other stored frame: the recording holds even numbers only
+STEP = 2  # every second frame that the recording holds
 
 
 def load(folder: Path) -> tuple[list[Frame], list[np.ndarray]]:
     """Read the frames, without labels, and their poses T_world_camera."""
-    frames, poses = [], []
-    for number in range(0, FRAMES * STEP, STEP):
-        stem = f"frame-{number:06d}"
-        millimetres = cv2.imread(str(folder / f"{stem}.depth.png"), cv2.IMREAD_UNCHANGED)
-        depth = np.where(millimetres == 65535, 0, millimetres / 1000).astype(np.float32)
-        color = cv2.cvtColor(cv2.imread(str(folder / f"{stem}.color.jpg")), cv2.COLOR_BGR2RGB)
-        frames.append(Frame(number, "", CAMERA, depth, color))
-        poses.append(check_se3(np.loadtxt(folder / f"{stem}.pose.txt"), stem))
+    with open_recording(folder) as recording:
+        frames = list(islice(recording.frames(), 0, FRAMES * STEP, STEP))
+        poses = [recording.poses.at(frame.stamp_ns, frame.camera_frame) for frame in frames]
     return frames, poses
 
 
@@ -40,12 +37,10 @@ def label(frame: Frame, predictor: Predictor | None) -> Frame:
     """Add the network's labels, or a grid of squares of 40 classes where there is no network."""
     if predictor is not None:
         prediction = predictor(frame.color)
-        labels, confidence = prediction.labels, prediction.confidence
-    else:
-        v, u = np.indices(frame.depth.shape)
-        labels = ((v // 60 * 8 + u // 80) % bench_fusion.CLASSES).astype(np.uint8)
-        confidence = np.ones_like(frame.depth)
-    return Frame(frame.stamp_ns, "", frame.intrinsics, frame.depth, frame.color, labels, confidence)
+        return replace(frame, labels=prediction.labels, confidence=prediction.confidence)
+    v, u = np.indices(frame.depth.shape)
+    labels = (v // 60 * 8 + u // 80) % bench_fusion.CLASSES
+    return replace(frame, labels=labels.astype(np.uint8))
 
 
 def open_predictor() -> Predictor | None:
@@ -57,7 +52,7 @@ def open_predictor() -> Predictor | None:
         return None
 
 
-def timed(name: str, count: int, call: Callable):
+def timed(name: str, count: int, call: Callable[[], T]) -> T:
     """Print the milliseconds and rate of ``count`` frames through ``call``; return its result."""
     start = time.perf_counter()
     result = call()
@@ -73,12 +68,11 @@ def main() -> int:
     if not folder.is_dir():
         print(f"no recording at {folder}: set DENSE_SLAM_DATA", file=sys.stderr)
         return 1
-    frames, poses = timed("read images and pose", FRAMES, lambda: load(folder))
+    frames, poses = timed("read images and pose", FRAMES * STEP, lambda: load(folder))
     predictor = open_predictor()
     label(frames[0], predictor)
-    frames = timed(
-        "label (network and confidence)", FRAMES, lambda: [label(f, predictor) for f in frames]
-    )
+    how = "label by the network" if predictor else "label by a made-up grid"
+    frames = timed(how, FRAMES, lambda: [label(f, predictor) for f in frames])
     volume = bench_fusion.run(frames, poses)
     print(f"\nmap of {volume.block_count} blocks, {volume.memory_bytes / 2**20:.0f} MiB")
     timed("extract the labelled cloud", 1, volume.extract_cloud)
