@@ -35,7 +35,7 @@ def probabilities(values: np.ndarray, shape: tuple[int, int], scale: float) -> n
     """The plain way: resize each channel, then softmax. (H, W, C) float64."""
     height, width = shape
     channels = [
-        cv2.resize(np.float64(values[..., c]) * scale, (width, height))
+        cv2.resize(values[..., c].astype(np.float64) * scale, (width, height))
         for c in range(values.shape[2])
     ]
     logits = np.stack(channels, axis=-1)
