@@ -49,18 +49,16 @@ class FusionNode(Node):
         super().__init__("fusion")
         ros.forward_logging(self)
         self._config = ros.declare(self, FusionNodeConfig)
-        SemanticVolume.warm_up()  # or the first frames would wait for the compiler
         self.mapper = Mapper(self._config)
         self._paused = False
         self._newest_ns = 0
-        self.poses = open_pose_source(self, self._config, self._integrate)
         self.inputs = ImageInputs(self, self._config, self.mapper.ledger, self._on_frame)
-        self._publisher = MapPublisher(self, self._config, self.mapper)
-        self._diagnostics = FusionDiagnostics(self, self.mapper, self.inputs)
         if self._config.label_set:
             self.mapper.label_set = load_label_set(self._config.label_set)
         else:
             self.create_subscription(String, "label_set", self._on_label_set, ros.LATCHED)
+        self._publisher = MapPublisher(self, self._config, self.mapper)
+        self._diagnostics = FusionDiagnostics(self, self.mapper, self.inputs)
         for name, action in (
             ("save_map", self.save_map),
             ("save_mesh", self.save_mesh),
@@ -70,6 +68,9 @@ class FusionNode(Node):
         ):
             self.create_service(Trigger, f"~/{name}", _trigger(action))
         self.create_timer(POLL_S, self._integrate, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        SemanticVolume.warm_up()  # or the first frames would wait for the compiler
+        self.poses = open_pose_source(self, self._config, self._integrate)
+        self.inputs.start()
 
     def save_map(self) -> str:
         """Write the map file and the ledger into ``output_folder``; return what was written."""

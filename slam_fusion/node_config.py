@@ -23,7 +23,7 @@ class FusionNodeConfig(MapperConfig):
     approx_sync: bool = False  # pair images whose stamps differ
     approx_sync_max_interval: float = 0.02  # ... by this much at most, seconds
     input_qos: str = "sensor_queue"  # best effort, as sensors are; or reliable, to lose nothing
-    queue_depth: int = 10  # messages per topic that may wait while the node is busy
+    queue_depth: int = 30  # messages per topic that may wait while the node is busy
     pose_source: str = "tf"  # or a topic: odometry, pose, transform
     pose_max_gap: float = 0.5  # never interpolate over a longer gap in the pose topic, seconds
     camera_extrinsic: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)

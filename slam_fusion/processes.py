@@ -170,12 +170,12 @@ class NodeProcesses:
             Exit code by node name, those of nodes that ended earlier included; -9 was killed.
         """
         try:
-            for name in reversed(self.running()):
-                self._stop_node(name, timeout_s)
+            while running := self.running():
+                self._stop_node(running[-1], timeout_s)
         finally:
             # Some are left only when a second Ctrl-C cut the wait short.
-            for name in self.running():
-                self._kill(name)
+            while running := self.running():
+                self._kill(running[-1])
             for file in self._logs:
                 file.close()
             self._logs.clear()
@@ -189,12 +189,10 @@ class NodeProcesses:
         except subprocess.TimeoutExpired:
             log.error("node %s did not stop within %g s and is killed", name, timeout_s)
             self._kill(name)
-        self.running()  # collects the exit code
 
     def _kill(self, name: str) -> None:
         self._running[name].kill()
         self._running[name].wait()
-        self.running()
 
     def _log_file(self, name: str) -> IO[bytes] | None:
         if self._log_folder is None:

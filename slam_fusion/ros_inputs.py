@@ -44,7 +44,7 @@ class ImageInputs:
         ledger: Ledger,
         on_frame: Callable[[Frame], None],
     ) -> None:
-        """Subscribe to ``camera_info``, ``depth`` and the images that the ``use_*`` ask for.
+        """Subscribe to ``camera_info`` and the images that the ``use_*`` ask for.
 
         Args:
             node: owner of the subscriptions.
@@ -70,16 +70,20 @@ class ImageInputs:
         # Whole sets that came before the first CameraInfo, which then serves them all.
         self._sets: deque[tuple[int, dict[str, Image]]] = deque()
 
-        qos = copy(ros.qos(config.input_qos))
-        qos.depth = config.queue_depth
-        self._best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
-        self._topics = {
-            kind: node.create_subscription(Image, kind, self._receiver(kind), qos).topic_name
-            for kind in kinds
-        }
-        self._topics["camera_info"] = node.create_subscription(
-            CameraInfo, "camera_info", self._on_camera_info, qos
-        ).topic_name
+        self._qos = copy(ros.qos(config.input_qos))
+        self._qos.depth = config.queue_depth
+        self._topics: dict[str, str] = {}
+        for kind in kinds[1:]:
+            self._subscribe(kind, Image, self._receiver(kind))
+        self._subscribe("camera_info", CameraInfo, self._on_camera_info)
+
+    def start(self) -> None:
+        """Subscribe to ``depth``; to be called when all else is ready.
+
+        A player that waits for a subscriber of depth then finds the node complete, its side
+        inputs connected.
+        """
+        self._subscribe("depth", Image, self._receiver("depth"))
 
     def __len__(self) -> int:
         """Count of incomplete sets, and of whole ones without a CameraInfo."""
@@ -108,7 +112,7 @@ class ImageInputs:
         if not publishers:
             optional = "" if kind in ("depth", "camera_info") else f", or set use_{kind}: false"
             return f"nobody publishes {topic}: start its source or remap '{kind}'{optional}"
-        if not self._best_effort and all(
+        if self._qos.reliability == ReliabilityPolicy.RELIABLE and all(
             p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers
         ):
             return (
@@ -116,6 +120,10 @@ class ImageInputs:
                 "set input_qos: sensor_queue"
             )
         return f"{topic} has a publisher but nothing came yet"
+
+    def _subscribe(self, name: str, message_type: type, callback: Callable[..., None]) -> None:
+        subscription = self._node.create_subscription(message_type, name, callback, self._qos)
+        self._topics[name] = subscription.topic_name
 
     def _receiver(self, kind: str) -> Callable[[Image], None]:
         def receive(msg: Image) -> None:

@@ -128,11 +128,12 @@ def replayed(kitchen_bag, model_file, tmp_path_factory) -> SavedMap:
     )
     play = NodeSpec("play", {"recording": str(kitchen_bag), "wait_for_subscribers": "all"})
     with NodeProcesses(log_folder=folder) as nodes, NodeClient() as client:
-        nodes.start(fusion)
-        nodes.start(perception)
-        client.wait_for_services(["/fusion/save_map"], 60, nodes.check)
-        client.wait_for_publishers(["/perception/label_set"], 60, nodes.check)
+        # Playing starts when depth, colour and poses have a reader. Colour has two, so fusion, the
+        # only one of depth and poses, comes last: perception is connected by then.
         nodes.start(play)
+        nodes.start(perception)
+        client.wait_for_publishers(["/perception/label_set"], 60, nodes.check)
+        nodes.start(fusion)
         client.wait_for_frames(FRAME_COUNT, 90, watch=nodes.check)
         client.trigger("/fusion/save_map")
         assert set(nodes.stop().values()) == {0}
