@@ -88,12 +88,12 @@ class BlockStore:
         Raises:
             VolumeFull: there is no room for the new ones; nothing has changed.
         """
-        tensor = o3d.core.Tensor.from_numpy(keys)
+        tensor = o3d.core.Tensor(keys)
         rows, known = (found.numpy() for found in self._map.find(tensor))
         if known.all():
             return rows
         self._make_room(self.count + int(np.count_nonzero(~known)))
-        self._map.activate(o3d.core.Tensor.from_numpy(keys[~known]))
+        self._map.activate(o3d.core.Tensor(keys[~known]))
         return self._map.find(tensor)[0].numpy()  # growth moves old rows too
 
     def sorted_blocks(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from slam_fusion.block_store import BLOCK_BYTES
 from slam_fusion.frame import Frame
+from slam_fusion.kernels_blocks import touched_blocks
+from slam_fusion.kernels_integrate import integrate_blocks
 from slam_fusion.volume import SemanticVolume, VolumeConfig, VolumeFull, VolumeState
 
 CAMERA = Intrinsics(width=160, height=120, fx=150.0, fy=150.0, cx=79.5, cy=59.5)
@@ -17,7 +21,7 @@ def fake_frame(depth, color=None, labels=None, confidence=None, camera=CAMERA) -
         if value is None:
             return None
         full = np.broadcast_to(np.asarray(value, dtype), (*camera.shape, *channels))
-        return np.ascontiguousarray(full)
+        return np.array(full, order="C")
 
     return Frame(
         stamp_ns=0,
@@ -418,6 +422,35 @@ def test_pose_that_is_no_place_is_refused(value):
     with pytest.raises(InvalidInput, match="T_world_camera"):
         volume.integrate(fake_frame(1.0), looking_from([value, 0, 0], 0.0))
     assert volume.block_count == 0
+
+
+def test_any_layout_of_the_images_gives_the_same_map_without_compiling_anew():
+    rng = np.random.default_rng(2)
+    plain = fake_frame(
+        rng.uniform(0.9, 1.1, CAMERA.shape),
+        rng.integers(0, 256, (120, 160, 3)),
+        rng.integers(0, 9, CAMERA.shape),
+        rng.random(CAMERA.shape),
+    )
+    want, T = fused(plain).state_hash(), np.eye(4)
+    kernels = (touched_blocks, integrate_blocks)
+    compiled = [len(kernel.signatures) for kernel in kernels]
+
+    def strided(image):
+        return np.repeat(image, 2, axis=1)[:, ::2]
+
+    def read_only(image):
+        return np.frombuffer(image.tobytes(), image.dtype).reshape(image.shape)
+
+    def unaligned(image):
+        return np.frombuffer(b"x" + image.tobytes(), image.dtype, offset=1).reshape(image.shape)
+
+    for layout in (strided, read_only, unaligned):
+        images = {n: layout(getattr(plain, n)) for n in ("depth", "color", "labels", "confidence")}
+        for pose in (T, np.asfortranarray(T), T.astype(np.float32)):
+            assert fused(replace(plain, **images), T=pose).state_hash() == want
+    assert fused(plain).state_hash() == want and plain.depth.flags.writeable
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 
 def test_repr_tells_the_parameters():
