@@ -2,6 +2,7 @@
 """ROS 2 node: depth, labels, colour and poses in; a labelled 3-D map out."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,11 @@ from slam_fusion.volume import SemanticVolume
 
 POLL_S = 0.05
 """Frames that wait for TF, which calls nobody when it has news, are looked at this often."""
+
+
+LABEL_SET_WAIT_S = 5.0
+"""Depth is subscribed to when the label set has come, at the latest after so long. That shows that
+labels will come too: a player that waits for a subscriber of depth loses no first frame."""
 
 
 class FusionNode(Node):
@@ -59,6 +65,8 @@ class FusionNode(Node):
             self.create_subscription(String, "label_set", self._on_label_set, ros.LATCHED)
         self._publisher = MapPublisher(self, self._config, self.mapper)
         self._diagnostics = FusionDiagnostics(self, self.mapper, self.inputs)
+        SemanticVolume.warm_up()  # or the first frames would wait for the compiler
+        self.poses = open_pose_source(self, self._config, self._integrate)
         for name, action in (
             ("save_map", self.save_map),
             ("save_mesh", self.save_mesh),
@@ -67,10 +75,8 @@ class FusionNode(Node):
             ("resume", self.resume),
         ):
             self.create_service(Trigger, f"~/{name}", _trigger(action))
-        self.create_timer(POLL_S, self._integrate, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        SemanticVolume.warm_up()  # or the first frames would wait for the compiler
-        self.poses = open_pose_source(self, self._config, self._integrate)
-        self.inputs.start()
+        self._start_by = time.monotonic() + LABEL_SET_WAIT_S
+        self.create_timer(POLL_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def save_map(self) -> str:
         """Write the map file and the ledger into ``output_folder``; return what was written."""
@@ -115,6 +121,13 @@ class FusionNode(Node):
         self.get_logger().info(f"frames: {self.mapper.ledger.counts()}")
         if self._config.save_on_shutdown:
             self.get_logger().info(self.save_map())
+
+    def _poll(self) -> None:
+        """Start when the label set is known, and go on with what waits for a pose."""
+        ready = self.mapper.label_set is not None or not self._config.use_labels
+        if not self.inputs.started and (ready or time.monotonic() > self._start_by):
+            self.inputs.start()
+        self._integrate()
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.stamp_ns < self._newest_ns - CLOCK_JUMP_NS:

@@ -77,12 +77,13 @@ class ImageInputs:
             self._subscribe(kind, Image, self._receiver(kind))
         self._subscribe("camera_info", CameraInfo, self._on_camera_info)
 
-    def start(self) -> None:
-        """Subscribe to ``depth``; to be called when all else is ready.
+    @property
+    def started(self) -> bool:
+        """Whether depth is subscribed to."""
+        return "depth" in self._topics
 
-        A player that waits for a subscriber of depth then finds the node complete, its side
-        inputs connected.
-        """
+    def start(self) -> None:
+        """Subscribe to ``depth`` too: from now on frames come, or are missed."""
         self._subscribe("depth", Image, self._receiver("depth"))
 
     def __len__(self) -> int:
@@ -103,7 +104,7 @@ class ImageInputs:
 
     def problems(self) -> list[str]:
         """Say which inputs have brought nothing so far, and what to do about each."""
-        silent = [kind for kind, count in self.received.items() if count == 0]
+        silent = [kind for kind in self._topics if not self.received[kind]]
         return [self._silence(kind) for kind in silent]
 
     def _silence(self, kind: str) -> str:

@@ -50,7 +50,7 @@ def private_ros():
 class Rig:
     """A fusion node and a camera of 64x48 in front of a wall, spun by hand."""
 
-    def __init__(self, **parameters):
+    def __init__(self, label_set_topic=True, **parameters):
         arguments = ["--ros-args", "-p", "pose_source:=pose", "-p", "input_qos:=reliable"]
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={json.dumps(value)}"]
@@ -73,6 +73,8 @@ class Rig:
         self.publishers["pose"] = self.camera.create_publisher(PoseStamped, "pose", 10)
         self.status = None
         self.camera.create_subscription(DiagnosticArray, "/diagnostics", self.on_diagnostics, 10)
+        if label_set_topic:
+            self.send("label_set", ros.label_set_to_msg(LABELS))
         self.spin_until(lambda: all(p.get_subscription_count() for p in self.publishers.values()))
 
     def close(self):
@@ -289,9 +291,7 @@ def test_paused_frames_are_counted_and_resume_fuses_again(rig):
 
 
 def test_save_map_says_where_and_the_file_holds_map_labels_and_ledger(rig, tmp_path):
-    rig.send("label_set", ros.label_set_to_msg(LABELS))
     rig.fuse_a_wall()
-    rig.spin_until(lambda: rig.fusion.mapper.label_set is not None)
     reply = rig.call("save_map")
     assert reply.success and str(tmp_path) in reply.message
     saved = load_map(tmp_path / "map.npz")
@@ -316,9 +316,7 @@ def test_saving_into_a_folder_that_cannot_be_made_is_answered_in_words(tmp_path)
     "rig", [{"publish_cloud_rate_hz": 10.0, "publish_mesh_rate_hz": 10.0}], indirect=True
 )
 def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
-    rig.send("label_set", ros.label_set_to_msg(LABELS))
     rig.fuse_a_wall()
-    rig.spin_until(lambda: rig.fusion.mapper.label_set is not None)
     seen = {}
     for name, message_type in (
         ("semantic_cloud", PointCloud2),
@@ -349,13 +347,22 @@ def test_diagnostics_count_frames_and_say_what_is_missing(rig, monkeypatch):
 
 def test_a_second_label_set_does_not_change_what_the_map_means(rig):
     other = LabelSet("other", (LabelClass(0, "sky", (1, 2, 3)),))
-    rig.send("label_set", ros.label_set_to_msg(LABELS))
-    rig.spin_until(lambda: rig.fusion.mapper.label_set is not None)
     rig.send("label_set", ros.label_set_to_msg(other))
     rig.send("label_set", String(data="{not json"))
     rig.send_frame(START_NS)
     rig.expect(fused=1)
     assert rig.fusion.mapper.label_set == LABELS
+
+
+def test_without_a_label_set_mapping_starts_after_a_while(monkeypatch):
+    monkeypatch.setattr("slam_fusion.node.LABEL_SET_WAIT_S", 0.3)
+    rig = Rig(label_set_topic=False)
+    try:
+        rig.send_frame(START_NS)
+        rig.expect(fused=1)
+        assert rig.fusion.mapper.label_set is None
+    finally:
+        rig.close()
 
 
 def test_the_map_is_saved_at_shutdown_when_asked(tmp_path):

@@ -129,7 +129,7 @@ def replayed(kitchen_bag, model_file, tmp_path_factory) -> SavedMap:
     play = NodeSpec("play", {"recording": str(kitchen_bag), "wait_for_subscribers": "all"})
     with NodeProcesses(log_folder=folder) as nodes, NodeClient() as client:
         # Playing starts when depth, colour and poses have a reader. Colour has two, so fusion, the
-        # only one of depth and poses, comes last: perception is connected by then.
+        # only reader of depth, comes last: it takes depth when perception's label set is there.
         nodes.start(play)
         nodes.start(perception)
         client.wait_for_publishers(["/perception/label_set"], 60, nodes.check)
