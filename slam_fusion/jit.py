@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the package's kernels are compiled: the one place that sets numba up.
 
-Compiled code is cached beside the source. Numba notices edits of the file that holds a kernel,
-not of the functions it calls in other files: after editing ``evidence.py`` or
-``kernels_blocks.py`` remove ``slam_fusion/__pycache__``.
+Compiled code is cached beside the source, or in the user's cache folder where that is read-only.
 """
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numba
 
@@ -12,10 +15,33 @@ import numba
 # numba falls through to its own pool, for which callers must take turns, as the mapper does.
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
-# The "numpy" error model divides by zero like numpy: its checks would forbid vector code.
-# No fast-math: results must not depend on how the compiler orders sums, NaN tests must hold.
-jit = numba.njit(cache=True, nogil=True, error_model="numpy")
-"""Compile a function that runs in one thread."""
 
-jit_parallel = numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-"""Compile a function whose ``numba.prange`` loops run on all cores."""
+def _kernel_sources() -> str:
+    """Hex sha256 of the files that kernels are written in."""
+    folder = Path(__file__).parent
+    files = [*folder.glob("kernels_*.py"), folder / "evidence.py", Path(__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+
+
+_SOURCES = _kernel_sources()
+
+
+def _compile(function: Callable, *, parallel: bool) -> Any:
+    # The "numpy" error model divides by zero like numpy: its checks would forbid vector code.
+    # No fast-math: results must not depend on how the compiler orders sums, NaN tests must hold.
+    kernel = numba.njit(function, cache=True, nogil=True, error_model="numpy", parallel=parallel)
+    if not numba.config.DISABLE_JIT:
+        # Numba notices edits of the file that holds a kernel, not of the kernels that it calls:
+        # after an update it would run old code. There is no public way to tell it.
+        kernel._cache._cache_file._source_stamp = _SOURCES
+    return kernel
+
+
+def jit(function: Callable) -> Any:
+    """Compile a function that runs in one thread."""
+    return _compile(function, parallel=False)
+
+
+def jit_parallel(function: Callable) -> Any:
+    """Compile a function whose ``numba.prange`` loops run on all cores."""
+    return _compile(function, parallel=True)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import slam_fusion
+
+PROBE = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from slam_fusion.kernels_probe import twice_units
+print(twice_units(1.0))
+"""
+
+KERNEL = """
+from slam_fusion.evidence import evidence_of
+from slam_fusion.jit import jit
+
+
+@jit
+def twice_units(confidence):
+    return 2 * evidence_of(confidence)
+"""
+
+
+def test_an_edit_of_a_called_kernel_in_another_file_is_noticed(tmp_path):
+    source = Path(slam_fusion.__file__).parent
+    copy = tmp_path / "slam_fusion"
+    copy.mkdir()
+    for name in ("__init__.py", "jit.py", "evidence.py"):
+        shutil.copy(source / name, copy / name)
+    (copy / "kernels_probe.py").write_text(KERNEL)
+
+    def probe() -> int:
+        command = [sys.executable, "-c", PROBE, str(tmp_path)]
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        return int(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+
+    assert probe() == 128
+    assert list((tmp_path / "cache").rglob("*.nbi"))
+    evidence = copy / "evidence.py"
+    evidence.write_text(evidence.read_text().replace("UNIT = 64", "UNIT = 32"))
+    assert probe() == 64
