@@ -9,7 +9,13 @@ from pathlib import Path
 
 from slam_fusion.export import MAP_FILE
 from slam_fusion.map_io import SavedMap, load_map
-from slam_fusion.processes import NodeProcessError, NodeProcesses, NodeSpec, config_file
+from slam_fusion.processes import (
+    NodeProcessError,
+    NodeProcesses,
+    NodeSpec,
+    config_file,
+    private_environment,
+)
 
 START_S = 90.0
 """The first start compiles the kernels, which takes a while on a slow machine."""
@@ -51,16 +57,19 @@ def map_through_nodes(
     """
     from slam_fusion.ros_client import NodeClient
 
-    nodes_log = out / LOG_FOLDER
-    with private_ros(), NodeProcesses(log_folder=nodes_log) as nodes, NodeClient() as client:
-        nodes.start(_fusion(frame_count, out, voxel_size, model is not None))
+    (out / MAP_FILE).unlink(missing_ok=True)  # of an earlier run: never to be taken for ours
+    logs = out / LOG_FOLDER
+    with private_ros(), NodeProcesses(log_folder=logs) as nodes, NodeClient() as client:
+        # The player starts when depth and poses have a subscriber, which fusion is. So fusion
+        # comes last: by then the player has found perception, and none of its images is lost.
+        nodes.start(_play(recording))
+        first_topics = [CAMERA["color"]]
         if model is not None:
             nodes.start(_perception(frame_count, model))
-            client.wait_for_publishers(["/perception/label_set"], START_S, nodes.check)
+            first_topics.append("/perception/label_set")
+        client.wait_for_publishers(first_topics, START_S, nodes.check)
+        nodes.start(_fusion(frame_count, out, voxel_size, model is not None))
         client.wait_for_services(["/fusion/save_map"], START_S, nodes.check)
-        waited_for = ["color", "depth", "camera_pose"] + (["labels"] if model is None else [])
-        play = {"recording": str(recording), "wait_for_subscribers": ",".join(waited_for)}
-        nodes.start(NodeSpec("play", play))
         limit_s = START_S + SECONDS_PER_FRAME * frame_count
         client.wait_for_frames(frame_count, limit_s, watch=nodes.check)
         client.trigger("/fusion/save_map")
@@ -86,10 +95,7 @@ def require_ros() -> None:
 @contextmanager
 def private_ros() -> Iterator[None]:
     """Keep the demo's topics on this machine and away from those of a robot or another demo."""
-    private = {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),  # above 101 ports may be taken
-    }
+    private = private_environment()
     before = {name: os.environ.get(name) for name in private}
     os.environ.update(private)
     try:
@@ -100,6 +106,11 @@ def private_ros() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _play(recording: Path) -> NodeSpec:
+    waited_for = "color,depth,camera_pose"
+    return NodeSpec("play", {"recording": str(recording), "wait_for_subscribers": waited_for})
 
 
 def _fusion(frame_count: int, out: Path, voxel_size: float, network: bool) -> NodeSpec:

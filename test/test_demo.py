@@ -94,7 +94,7 @@ def test_private_ros_is_undone(monkeypatch):
     monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
     with private_ros():
         assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
-        assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 100
+        assert 0 <= int(os.environ["ROS_DOMAIN_ID"]) <= 100
     assert os.environ["ROS_DOMAIN_ID"] == "9"
     assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in os.environ
 
