@@ -55,8 +55,9 @@ def map_command(
     """Map a recording: a folder with map, mesh, cloud, trajectory, pictures and a summary."""
     from mtl_perception.labels import load_label_set
     from slam_fusion.export import prepare_folder
+    from slam_fusion.interrupt import stop_on_signal
     from slam_fusion.mapper import Mapper, MapperConfig
-    from slam_fusion.offline import map_recording, stop_on_interrupt
+    from slam_fusion.offline import map_recording
     from slam_fusion.recording import RecordingOptions, open_recording
 
     prepare_folder(out)
@@ -99,7 +100,7 @@ def map_command(
             predictor = Predictor(PredictorConfig(**given(model=model, threads=threads)))
         with (
             _progress_bar(recording.frame_count, quiet=as_json) as bar,
-            stop_on_interrupt() as stop,
+            stop_on_signal("stopping: saving what is mapped so far") as stop,
         ):
             summary = map_recording(recording, mapper, predictor, out, labels, bar, stop)
     if as_json:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that start ROS nodes as processes: ``run``, ``play``. ``ros2 launch`` is not needed."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 from slam_fusion import cli_options as flags
 
 if TYPE_CHECKING:
-    from slam_fusion.processes import NodeProcesses
+    from slam_fusion.processes import NodeSpec
 
 IMAGE = "/camera/color/image_raw"
 DEPTH = "/camera/depth/image_raw"
@@ -37,7 +36,7 @@ def run(
 ) -> None:
     """Run the perception and the fusion node until Ctrl-C."""
     from slam_fusion.export import prepare_folder
-    from slam_fusion.processes import NodeProcesses, NodeSpec, config_file
+    from slam_fusion.processes import NodeSpec, config_file
 
     fusion_parameters: dict[str, str | bool] = {"use_sim_time": use_sim_time}
     if pose:
@@ -65,10 +64,7 @@ def run(
             **({"pose": pose} if pose else {}),
         },
     )
-    with NodeProcesses() as nodes:
-        nodes.start(fusion)
-        nodes.start(perception)
-        _wait(nodes)
+    _run(fusion, perception)
 
 
 def play(
@@ -86,8 +82,8 @@ def play(
     depth_scale: flags.DepthScale = None,
     depth_format: flags.DepthFormat = None,
 ) -> None:
-    """Publish a recording over DDS: images, /clock, and the camera's pose on ``camera_pose``."""
-    from slam_fusion.processes import NodeProcesses, NodeSpec
+    """Publish a recording over DDS: images, /clock, and the camera's pose (camera_pose)."""
+    from slam_fusion.processes import NodeSpec
 
     parameters = flags.given(
         recording=str(source),
@@ -102,20 +98,25 @@ def play(
         depth_scale=depth_scale,
         depth_format=depth_format,
     )
-    with NodeProcesses() as nodes:
-        nodes.start(NodeSpec("play", parameters))
-        _wait(nodes)
+    _run(NodeSpec("play", parameters))
 
 
-def _wait(nodes: "NodeProcesses") -> None:
-    """Wait until a node ends or Ctrl-C; the context manager then stops the rest."""
-    try:
-        while nodes.running():
-            nodes.check()
-            time.sleep(0.2)
+def _run(*specs: "NodeSpec") -> None:
+    """Run nodes until one ends, or Ctrl-C or SIGTERM comes; then stop the others.
+
+    Raises:
+        NodeProcessError: a node failed.
+    """
+    from slam_fusion.interrupt import stop_on_signal
+    from slam_fusion.processes import NodeProcesses
+
+    # Innermost, so that both signals end the loop below; then the nodes are stopped in order.
+    with NodeProcesses() as nodes, stop_on_signal("stopping the nodes") as stop:
+        for spec in specs:
+            nodes.start(spec)
+        while len(nodes.running()) == len(specs) and not stop.wait(0.2):
+            pass
         nodes.check()
-    except KeyboardInterrupt:
-        typer.echo("stopping the nodes", err=True)
 
 
 COMMANDS = {"run": run, "play": play}

@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording in, a map folder out, with the same Mapper as the node and no ROS."""
 
-import logging
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 
 from mtl_perception.predictor import Predictor
 from slam_fusion.export import Summary, export_folder, prepare_folder
 from slam_fusion.labelling import Labeller, LabelSource
 from slam_fusion.mapper import Mapper
 from slam_fusion.recording import Recording
-
-log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 """Called after every frame with the count of frames read so far."""
@@ -71,26 +65,6 @@ def map_recording(
         seconds=perf_counter() - started,
         interrupted=bool(stop and stop.is_set()),
     )
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that work ends between two frames; a second ends it.
-
-    Only the main thread of a program may use it.
-    """
-    stop = threading.Event()
-
-    def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
-        log.warning("stopping: saving what is mapped so far (Ctrl-C again to give up)")
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _record_problems(recording: Recording, mapper: Mapper) -> None:

@@ -171,3 +171,23 @@ def test_the_doctor_finds_what_mapping_needs(monkeypatch, capsys):
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["open3d"]["ok"] and checks["numba threads"]["ok"]
     assert all(check["remedy"] for check in checks.values() if not check["ok"])
+
+
+def test_play_is_stopped_by_a_signal_and_leaves_no_node_behind(shared_data):
+    pytest.importorskip("rclpy", reason="the nodes need rclpy")
+    command = [sys.executable, "-m", "slam_fusion.cli", "play", "--loop"]
+    command.append(str(shared_data / "seven_scenes_kitchen"))
+    local = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "46"}
+    play = subprocess.Popen(command, env=os.environ | local, stderr=subprocess.PIPE, text=True)
+    node_pid = None
+    try:
+        assert any("playing" in line for line in play.stderr)
+        children = f"/proc/{play.pid}/task/{play.pid}/children"
+        with open(children) as file:
+            node_pid = int(file.read().split()[0])
+    finally:
+        play.send_signal(signal.SIGTERM)
+        play.communicate(timeout=30)
+    assert play.returncode == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(node_pid, 0)

@@ -14,11 +14,12 @@ from mtl_perception.labels import LABEL_SETS, LabelClass, LabelSet
 from mtl_perception.predictor import Prediction
 from slam_fusion.export import OutputFolderError
 from slam_fusion.frame import Frame
+from slam_fusion.interrupt import stop_on_signal
 from slam_fusion.labelling import Labeller, LabelSource
 from slam_fusion.ledger import Outcome
 from slam_fusion.map_io import load_map
 from slam_fusion.mapper import Mapper, MapperConfig
-from slam_fusion.offline import map_recording, stop_on_interrupt
+from slam_fusion.offline import map_recording
 from slam_fusion.ply import read_ply
 from slam_fusion.recording import RecordingOptions, open_recording
 from slam_fusion.trajectory import Trajectory
@@ -130,16 +131,16 @@ def test_a_stop_between_two_frames_saves_what_is_there(tmp_path):
     assert len(load_map(tmp_path / "map.npz").stamps_ns) == 3
 
 
-def test_the_first_ctrl_c_is_an_event_and_the_second_ends():
-    before = signal.getsignal(signal.SIGINT)
-    with stop_on_interrupt() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.wait(1)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_an_event_and_the_second_ends(number):
+    before = signal.getsignal(number)
+    with stop_on_signal("stopping") as stop:
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            stop.wait(1)
-            signal.sigtimedwait([], 1)
-    assert signal.getsignal(signal.SIGINT) is before
+            os.kill(os.getpid(), number)
+            threading.Event().wait(5)
+    assert signal.getsignal(number) is before
 
 
 def test_an_output_folder_that_cannot_be_made_is_said_before_the_work(tmp_path):
