@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from mtl_perception.synthetic import fittings
 from mtl_perception.synthetic import furniture as f
 from mtl_perception.synthetic.furniture import Item
 from mtl_perception.synthetic.materials import Color, planks, plaster, tiles, wood
@@ -27,7 +28,7 @@ def plan_room(rng: np.random.Generator) -> tuple[np.ndarray, list[Item]]:
     items += _lounge(width, depth, rng)
     items += _dining(depth, height, rng)
     items += _storage(depth, rng)
-    items.append(f.ceiling_lamp(height).placed(width / 2, depth / 2))
+    items.append(fittings.ceiling_lamp(height).placed(width / 2, depth / 2))
     items.append(
         f.carton(0.42, 0.32, 0.3).placed(width - 0.3, depth - 0.32, 0, 90 + _tilt(rng, 12))
     )
@@ -84,10 +85,10 @@ def _openings(w: float, d: float, rng: np.random.Generator) -> list[Item]:
     y = d / 2 - 0.15 + _tilt(rng, 0.1)
     cloth = _pick(ACCENTS, rng)
     return [
-        f.window(1.5, 1.25).placed(0, y, 0.95, -90),
-        f.curtain(0.5, 2.35, cloth).placed(0.06, y - 0.62, 0, -90),
-        f.curtain(0.5, 2.35, cloth).placed(0.06, y + 1.12, 0, -90),
-        f.door(0.85, 2.03, _pick(WOODS, rng)).placed(w, 0.7 * d + _tilt(rng, 0.08), 0, 90),
+        fittings.window(1.5, 1.25).placed(0, y, 0.95, -90),
+        fittings.curtain(0.5, 2.35, cloth).placed(0.06, y - 0.62, 0, -90),
+        fittings.curtain(0.5, 2.35, cloth).placed(0.06, y + 1.12, 0, -90),
+        fittings.door(0.85, 2.03, _pick(WOODS, rng)).placed(w, 0.7 * d + _tilt(rng, 0.08), 0, 90),
     ]
 
 
@@ -102,10 +103,10 @@ def _lounge(w: float, d: float, rng: np.random.Generator) -> list[Item]:
         f.floor_mat(1.9, 1.3, (176, 160, 138), accent).placed(x, 1.65),
         f.table(0.9, 0.5, 0.42, timber).placed(x + _tilt(rng, 0.1), 1.55, 0.012, _tilt(rng, 5)),
         f.book_pile(rng).placed(x + 0.1, 1.55, 0.432, _tilt(rng, 40)),
-        f.floor_lamp(1.55, (240, 226, 196)).placed(w - 0.27, 0.3),
+        fittings.floor_lamp(1.55, (240, 226, 196)).placed(w - 0.27, 0.3),
         f.cabinet(1.5, 0.42, 0.5, 3, timber).placed(tv_x, d, 0, 180),
         f.television(1.1).placed(tv_x, d - 0.02, 0.5, 180 + _tilt(rng, 4)),
-        f.picture(0.9, 0.6, rng).placed(x, 0, 1.55),
+        fittings.picture(0.9, 0.6, rng).placed(x, 0, 1.55),
     ]
 
 
@@ -132,8 +133,8 @@ def _storage(d: float, rng: np.random.Generator) -> list[Item]:
         items.append(row.placed(x, d, z, 180))
     items += [
         f.cabinet(0.9, 0.42, 0.8, 2, _pick(WOODS, rng)).placed(0.85, 0),
-        f.table_lamp(_pick(ACCENTS, rng)).placed(0.6, 0.22, 0.8),
-        f.picture(0.45, 0.6, rng).placed(1.05, 0, 1.5),
+        fittings.table_lamp(_pick(ACCENTS, rng)).placed(0.6, 0.22, 0.8),
+        fittings.picture(0.45, 0.6, rng).placed(1.05, 0, 1.5),
         f.carton(0.26, 0.2, 0.16).placed(1.1, 0.1, 0.8, _tilt(rng, 15)),
     ]
     stand = Item("night stand", box((-0.2, 0, 0), (0.2, 0.38, 0.45), wood(timber)))
