@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Camera images in, labelled 3-D map out: perception, fusion, optionally RViz and a bag."""
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
+from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
@@ -132,11 +133,9 @@ def generate_launch_description() -> LaunchDescription:
         condition=IfCondition(PythonExpression(["'", value("bag"), "' != ''"])),
     )
     # Images larger than Fast DDS's default shared-memory segment would be lost between the nodes.
+    prefix = "FASTRTPS" if os.environ.get("ROS_DISTRO") == "humble" else "FASTDDS"
+    profile = f"{prefix}_DEFAULT_PROFILES_FILE"
     transport = SetEnvironmentVariable(
-        "FASTDDS_DEFAULT_PROFILES_FILE",
-        EnvironmentVariable(
-            "FASTDDS_DEFAULT_PROFILES_FILE",
-            default_value=str(share / "config" / "fastdds_shm.xml"),
-        ),
+        profile, os.environ.get(profile, str(share / "config" / "fastdds_shm.xml"))
     )
     return LaunchDescription([*arguments, transport, perception, fusion, rviz, bag])

@@ -8,9 +8,7 @@ that have rclpy but no ROS install.
 import importlib.util
 import json
 import logging
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,11 +19,12 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NoReturn
 
-from mtl_perception.conventions import DenseSlamError
+from slam_fusion.node_environment import NodeProcessError as NodeProcessError
+from slam_fusion.node_environment import config_file as config_file
+from slam_fusion.node_environment import node_environment as node_environment
+from slam_fusion.node_environment import private_environment as private_environment
 
 log = logging.getLogger(__name__)
-
-PACKAGE = "dense_semantic_slam"
 
 MODULES = {
     "perception": "mtl_perception.node",
@@ -34,15 +33,7 @@ MODULES = {
 }
 """Node name -> module that ``python -m`` runs."""
 
-DOMAINS, FIRST_PORT, PORTS_PER_DOMAIN = 101, 7410, 250
-"""DDS takes these UDP ports for a domain's first participant; 101 domains fit below the ports that
-Linux gives to anybody."""
-
 ParameterValue = str | int | float | bool | Sequence[str] | Sequence[int] | Sequence[float]
-
-
-class NodeProcessError(DenseSlamError):
-    """A node could not be started, or ended by itself when it should have run."""
 
 
 @dataclass(frozen=True)
@@ -210,55 +201,3 @@ class NodeProcesses:
 
 def _exit_on_sigterm(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def node_environment() -> dict[str, str]:
-    """Environment for nodes: ours, plus the shared-memory profile of Fast DDS unless one is set.
-
-    With the default transport most of a camera's images are lost between two processes.
-    """
-    environment = dict(os.environ)
-    environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(config_file("fastdds_shm.xml")))
-    environment.setdefault("PYTHONUNBUFFERED", "1")
-    return environment
-
-
-def private_environment() -> dict[str, str]:
-    """Variables that keep nodes among themselves: this machine only, a ROS domain nobody is in.
-
-    For tests and demonstrations, which may run side by side; on a robot the user's settings rule.
-
-    Raises:
-        NodeProcessError: every domain is in use.
-    """
-    # Each run starts at another domain, or two that look at the same time would find the same.
-    for attempt in range(DOMAINS):
-        domain = (os.getpid() + attempt) % DOMAINS
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain))
-            except OSError:
-                continue
-        return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    raise NodeProcessError(f"all ROS domains 0..{DOMAINS - 1} are in use on this machine")
-
-
-def config_file(name: str) -> Path:
-    """Locate a file of ``config/``: beside the source, or where pip or colcon installed it.
-
-    Raises:
-        NodeProcessError: lists the folders searched.
-    """
-    folders = [
-        Path(__file__).resolve().parents[1] / "config",
-        Path(sys.prefix) / "share" / PACKAGE / "config",
-        *(
-            Path(prefix) / "share" / PACKAGE / "config"
-            for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-            if prefix
-        ),
-    ]
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    raise NodeProcessError(f"{name} is not in {', '.join(map(str, folders))}")

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -182,6 +184,31 @@ def test_a_node_that_hangs_is_killed(tmp_path):
         os.kill(nodes.pid("fusion"), signal.SIGSTOP)
         os.waitpid(nodes.pid("fusion"), os.WUNTRACED)  # it has stopped before SIGINT can reach it
         assert nodes.stop(timeout_s=0.2) == {"fusion": -signal.SIGKILL}
+
+
+def test_sigterm_leaves_no_node_behind():
+    script = (
+        "import time\n"
+        "from slam_fusion.processes import NodeProcesses, NodeSpec\n"
+        "with NodeProcesses() as nodes:\n"
+        "    nodes.start(NodeSpec('fusion', {'pose_source': 'pose'}))\n"
+        "    print(nodes.pid('fusion'), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        node_pid = int(parent.stdout.readline())
+        parent.terminate()
+        assert parent.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(node_pid, 0)
+
+
+def test_a_private_domain_is_one_that_nobody_is_in():
+    taken = int(private_environment()["ROS_DOMAIN_ID"])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
+        participant.bind(("", 7410 + 250 * taken))  # DDS's port of a domain's first participant
+        assert int(private_environment()["ROS_DOMAIN_ID"]) != taken
 
 
 def test_a_config_file_that_is_not_there_is_named():
