@@ -56,7 +56,7 @@ setup(
     python_requires=">=3.10",
     install_requires=["setuptools", "numpy>=1.26", "pyyaml>=6.0"],
     extras_require=EXTRAS,
-    zip_safe=True,
+    zip_safe=False,
     maintainer="dense_semantic_slam developers",
     maintainer_email="maintainers@example.org",
     description="Joint segmentation and depth networks fused into a labelled 3-D map, on ROS 2",
