@@ -31,7 +31,6 @@ from slam_fusion.volume import SemanticVolume
 POLL_S = 0.05
 """Frames that wait for TF, which calls nobody when it has news, are looked at this often."""
 
-
 LABEL_SET_WAIT_S = 5.0
 """Depth is subscribed to when the label set has come, at the latest after so long. That shows that
 labels will come too: a player that waits for a subscriber of depth loses no first frame."""

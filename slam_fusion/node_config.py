@@ -8,7 +8,7 @@ from mtl_perception.conventions import InvalidInput
 from slam_fusion.mapper import MapperConfig
 
 POSE_SOURCES = ("tf", "odometry", "pose", "transform")
-COLOR_MODES = ("class", "true")
+COLOR_MODES = ("class", "true")  # the class's colour, or the colour that the camera saw
 INPUT_QOS = ("sensor_queue", "reliable")
 
 
@@ -26,8 +26,8 @@ class FusionNodeConfig(MapperConfig):
     queue_depth: int = 30  # messages per topic that may wait while the node is busy
     pose_source: str = "tf"  # or a topic: odometry, pose, transform
     pose_max_gap: float = 0.5  # never interpolate over a longer gap in the pose topic, seconds
+    # Camera in the frame whose poses the topic brings (T_base_camera): x y z qx qy qz qw.
     camera_extrinsic: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-    # ^ T_base_camera as x y z qx qy qz qw, when the pose topic is that of the robot's base
     color_mode: str = "class"  # what cloud and mesh show: class or true
     publish_cloud_rate_hz: float = 1.0  # 0 = never
     publish_mesh_rate_hz: float = 1.0  # 0 = never

@@ -12,9 +12,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from mtl_perception.conventions import UNLABELLED, InvalidInput
 from mtl_perception.labels import LabelSet
 from slam_fusion.frame import Surface
-
-COLOR_MODES = ("class", "true")
-"""What the rgb field and the mesh show: the class's colour, or the colour that the camera saw."""
+from slam_fusion.node_config import COLOR_MODES
 
 _FIELDS = {
     "x": ("<f4", PointField.FLOAT32),

@@ -78,11 +78,13 @@ class Rig:
         self.spin_until(lambda: all(p.get_subscription_count() for p in self.publishers.values()))
 
     def close(self):
-        self.fusion.on_shutdown()
-        self.executor.shutdown()
-        self.camera.destroy_node()
-        self.fusion.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            self.fusion.on_shutdown()
+        finally:
+            self.executor.shutdown()
+            self.camera.destroy_node()
+            self.fusion.destroy_node()
+            rclpy.try_shutdown()
 
     def on_diagnostics(self, msg):
         self.status = msg.status[0]
@@ -102,8 +104,8 @@ class Rig:
     def send_camera(self, stamp_ns=START_NS, camera=CAMERA):
         self.send("camera_info", ros.camera_info_to_msg(camera, header(stamp_ns)))
 
-    def send_pose(self, stamp_ns, frame_id="odom"):
-        self.send("pose", ros.pose_to_msg(np.eye(4), ros.make_header(stamp_ns, frame_id)))
+    def send_pose(self, stamp_ns):
+        self.send("pose", ros.pose_to_msg(np.eye(4), ros.make_header(stamp_ns, "odom")))
 
     def send_images(self, stamp_ns, **replaced):
         shape = CAMERA.shape
