@@ -9,13 +9,8 @@ from pathlib import Path
 
 from slam_fusion.export import MAP_FILE
 from slam_fusion.map_io import SavedMap, load_map
-from slam_fusion.processes import (
-    NodeProcessError,
-    NodeProcesses,
-    NodeSpec,
-    config_file,
-    private_environment,
-)
+from slam_fusion.node_environment import config_file, private_environment
+from slam_fusion.processes import NodeProcessError, NodeProcesses, NodeSpec
 
 START_S = 90.0
 """The first start compiles the kernels, which takes a while on a slow machine."""
