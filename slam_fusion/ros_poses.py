@@ -125,7 +125,11 @@ class TopicPoseSource:
 
 
 class TfPoseSource:
-    """TF through tf2_ros: lookups at the image's stamp that never block; a ``PoseSource``."""
+    """TF through tf2_ros: lookups at the image's stamp that never block; a ``PoseSource``.
+
+    Attributes:
+        buffer: the tf2_ros.Buffer.
+    """
 
     def __init__(self, node: Node, global_frame: str) -> None:
         """Listen to /tf and /tf_static.
@@ -144,20 +148,20 @@ class TfPoseSource:
             ) from None
         self._tf2 = tf2_ros
         self._global_frame = global_frame
-        self._buffer = tf2_ros.Buffer(node=node)
+        self.buffer = tf2_ros.Buffer(node=node)
         # spin_thread=False: the whole node would land in a second executor.
-        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        self._listener = tf2_ros.TransformListener(self.buffer, node, spin_thread=False)
 
     def at(self, stamp_ns: int, camera_frame: str) -> np.ndarray:
         """Return T_world_camera at a stamp; see ``PoseSource.at``."""
         if not camera_frame:
             raise PoseNever("the image header names no frame: set camera_frame")
         try:
-            msg = self._buffer.lookup_transform(
+            msg = self.buffer.lookup_transform(
                 self._global_frame, camera_frame, Time(nanoseconds=stamp_ns)
             )
         except self._tf2.ExtrapolationException as error:
-            newest = self._buffer.get_latest_common_time(self._global_frame, camera_frame)
+            newest = self.buffer.get_latest_common_time(self._global_frame, camera_frame)
             if stamp_ns > newest.nanoseconds:
                 raise PoseNotYet(str(error)) from None
             raise PoseNever(str(error)) from None

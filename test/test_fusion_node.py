@@ -392,6 +392,32 @@ def test_tf_without_tf2_ros_says_what_to_do_instead():
         pytest.skip("tf2_ros is installed here")
 
 
+def test_tf_is_interpolated_waited_for_and_never_extrapolated():
+    pytest.importorskip("tf2_ros", reason="needs a ROS 2 install")
+    from geometry_msgs.msg import TransformStamped
+
+    rclpy.init()
+    node = rclpy.create_node("tf_reader")
+    try:
+        poses = open_pose_source(node, FusionNodeConfig(pose_source="tf"), lambda: None)
+        with pytest.raises(PoseNotYet):
+            poses.at(START_NS, "camera_optical")
+        for stamp_ns, x in ((START_NS, 1.0), (START_NS + 100 * MS, 2.0)):
+            msg = TransformStamped(header=ros.make_header(stamp_ns, "odom"))
+            msg.child_frame_id = "camera_optical"
+            msg.transform.translation.x = x
+            msg.transform.rotation.w = 1.0
+            poses.buffer.set_transform(msg, "test")
+        assert poses.at(START_NS + 50 * MS, "camera_optical")[0, 3] == pytest.approx(1.5)
+        with pytest.raises(PoseNotYet):
+            poses.at(START_NS + 101 * MS, "camera_optical")
+        with pytest.raises(PoseNever):
+            poses.at(START_NS - 1 * MS, "camera_optical")
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
 def odometry(stamp_ns, x, frame_id="odom"):
     msg = Odometry(header=ros.make_header(stamp_ns, frame_id), child_frame_id="base_link")
     msg.pose.pose.position.x = x
