@@ -33,6 +33,8 @@ CAMERA_FRAME = "camera_color_optical_frame"
 GLOBAL_FRAME = "odom"
 POSE_TOPIC = "camera_pose"
 _ACKNOWLEDGE = Duration(seconds=2)
+SETTLE_S = 1.0
+"""A subscriber that we know of may not know us yet, and a best-effort one would miss the start."""
 
 Outgoing = tuple[Any, Any]
 """A publisher and its message."""
@@ -195,6 +197,8 @@ class PlayNode(Node):
                 told = list(lacking)
                 topics = ", ".join(p.topic_name for p in lacking.values())
                 self.get_logger().info(f"waiting for subscribers of {topics}")
+        if self._waited_for:
+            self._stop.wait(SETTLE_S)
 
     def _finish(self) -> None:
         if not self._stop.is_set():
