@@ -130,7 +130,7 @@ def generate_launch_description() -> LaunchDescription:
             *("--qos-profile-overrides-path", str(share / "config" / "tf_static_qos.yaml")),
         ],
         output="screen",
-        condition=IfCondition(PythonExpression(["'", value("bag"), "' != ''"])),
+        condition=IfCondition(PythonExpression(['len(r"""', value("bag"), '""") > 0'])),
     )
     # Images larger than Fast DDS's default shared-memory segment would be lost between the nodes.
     prefix = "FASTRTPS" if os.environ.get("ROS_DISTRO") == "humble" else "FASTDDS"

@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseStamped, TransformStamped
-from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
@@ -72,8 +69,6 @@ __all__ = [
     "labels_from_msg",
     "labels_to_msg",
     "make_header",
-    "pose_from_msg",
-    "pose_to_msg",
     "publish",
     "qos",
     "spin",
@@ -91,7 +86,7 @@ SENSOR_LATEST = QoSProfile(depth=1, reliability=_BEST_EFFORT)
 SENSOR_QUEUE = QoSProfile(depth=10, reliability=_BEST_EFFORT)
 """Reading images that must find their partners by stamp."""
 
-RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+RELIABLE = QoSProfile(depth=30, reliability=ReliabilityPolicy.RELIABLE)
 """Publishing results: readers of either reliability can connect."""
 
 LATCHED = QoSProfile(
@@ -193,44 +188,6 @@ def camera_info_to_msg(intrinsics: Intrinsics, header: Header) -> CameraInfo:
         r=np.eye(3).ravel().tolist(),
         p=np.column_stack([K, np.zeros(3)]).ravel().tolist(),
     )
-
-
-def pose_from_msg(msg: PoseStamped | Odometry | TransformStamped) -> np.ndarray:
-    """Return the (4, 4) float64 transform T_header_child of a pose, odometry or transform.
-
-    The target is the frame of the message's header. The source is the child frame, where the
-    message names one (a PoseStamped does not).
-
-    Raises:
-        InvalidInput: not finite, or a quaternion that is not of unit length.
-    """
-    if hasattr(msg, "transform"):
-        position, orientation = msg.transform.translation, msg.transform.rotation
-    else:
-        pose = msg.pose.pose if hasattr(msg.pose, "pose") else msg.pose
-        position, orientation = pose.position, pose.orientation
-    t = np.array([position.x, position.y, position.z])
-    quat_xyzw = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    length = np.linalg.norm(quat_xyzw)
-    if not np.all(np.isfinite(t)) or not abs(length - 1) <= 0.01:
-        raise InvalidInput(
-            f"pose has position {t.tolist()} and quaternion xyzw {quat_xyzw.tolist()} of length "
-            f"{length:.4g}, want finite numbers and length 1"
-        )
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_quat(quat_xyzw).as_matrix()
-    T[:3, 3] = t
-    return T
-
-
-def pose_to_msg(T_header_child: np.ndarray, header: Header) -> PoseStamped:
-    """Return the PoseStamped of a (4, 4) rigid transform into the header's frame."""
-    msg = PoseStamped(header=header)
-    position, orientation = msg.pose.position, msg.pose.orientation
-    position.x, position.y, position.z = T_header_child[:3, 3].tolist()
-    quat_xyzw = Rotation.from_matrix(T_header_child[:3, :3]).as_quat()
-    orientation.x, orientation.y, orientation.z, orientation.w = quat_xyzw.tolist()
-    return msg
 
 
 def label_set_to_msg(label_set: LabelSet) -> String:

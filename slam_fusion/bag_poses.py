@@ -10,8 +10,8 @@ import numpy as np
 from mtl_perception.conventions import InvalidInput
 from slam_fusion.bag_files import DESERIALIZE_ERRORS, BagFiles
 from slam_fusion.bag_topics import TF_TYPES
-from slam_fusion.geometry import matrix_from_quat_xyzw, se3
 from slam_fusion.ledger import Outcome
+from slam_fusion.pose_messages import transform_of
 from slam_fusion.poses import PoseSource
 from slam_fusion.recording import BadRecording, Problem, RecordingOptions
 from slam_fusion.trajectory import Trajectory
@@ -121,21 +121,6 @@ class BagPoses:
 def stamp_ns_of(header: Any) -> int:
     """Stamp of a message header in nanoseconds."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
-
-
-def transform_of(msg: Any) -> np.ndarray:
-    """Return the (4, 4) float64 transform of a TransformStamped, PoseStamped or Odometry message.
-
-    Raises:
-        InvalidInput: the quaternion is not one.
-    """
-    if hasattr(msg, "transform"):
-        t, q = msg.transform.translation, msg.transform.rotation
-    else:
-        pose = msg.pose.pose if hasattr(msg.pose, "pose") else msg.pose
-        t, q = pose.position, pose.orientation
-    R = matrix_from_quat_xyzw(np.array([q.x, q.y, q.z, q.w]))
-    return se3(R, np.array([t.x, t.y, t.z]))
 
 
 def _stamp(pair: tuple[int, np.ndarray]) -> int:

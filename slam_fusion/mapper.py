@@ -129,6 +129,8 @@ class Mapper:
                     block_count = self.volume.integrate(frame, T_world_camera)
             except VolumeFull as error:
                 outcome, detail = Outcome.VOLUME_FULL, str(error)
+            except InvalidInput as error:  # finite and rigid, but beyond the volume's reach
+                outcome, detail = Outcome.BAD_POSE, str(error)
             else:
                 if block_count == 0:
                     outcome = Outcome.DEPTH_EMPTY

@@ -12,6 +12,7 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -23,6 +24,7 @@ from slam_fusion.play_config import PlayConfig, ros_arguments
 from slam_fusion.playback import PlaybackClock, ReadAhead
 from slam_fusion.poses import PoseNever
 from slam_fusion.recording import Recording, RecordingOptions, open_recording
+from slam_fusion.ros_poses import pose_to_msg
 from slam_fusion.transform_tree import TransformTree
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ CAMERA_FRAME = "camera_color_optical_frame"
 
 GLOBAL_FRAME = "odom"
 POSE_TOPIC = "camera_pose"
+POSE_QOS = QoSProfile(depth=1000)  # reliable
+"""Poses are small, and each one that is lost costs a frame."""
 _ACKNOWLEDGE = Duration(seconds=2)
 SETTLE_S = 1.0
 """A subscriber that we know of may not know us yet, and a best-effort one would miss the start."""
@@ -56,7 +60,7 @@ class PlayNode(Node):
         self._recording = open_recording(Path(self._config.recording), options)
         self._global_frame = _global_frame(self._recording, options)
         self._clock_publisher = self.create_publisher(Clock, "/clock", ros.RELIABLE)
-        self._pose_publisher = self.create_publisher(PoseStamped, POSE_TOPIC, ros.RELIABLE)
+        self._pose_publisher = self.create_publisher(PoseStamped, POSE_TOPIC, POSE_QOS)
         self._tf_publisher = self._offer_tf()
         self._images, self._infos = self._offer_topics()
         self._waited_for = self._publishers_to_wait_for()
@@ -129,7 +133,7 @@ class PlayNode(Node):
                 log.warning("a frame has no pose: %s", error)
             return
         header = ros.make_header(frame.stamp_ns, self._global_frame)
-        pose = ros.pose_to_msg(T_global_camera, header)
+        pose = pose_to_msg(T_global_camera, header)
         if self._tf_publisher is not None:
             yield self._tf_publisher, _tf(pose, frame.camera_frame or CAMERA_FRAME)
         yield self._pose_publisher, pose

@@ -10,11 +10,13 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
+from std_msgs.msg import Header
 
 from mtl_perception import ros
 from mtl_perception.conventions import DenseSlamError, InvalidInput
-from slam_fusion.geometry import matrix_from_quat_xyzw, se3
+from slam_fusion.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, se3
 from slam_fusion.node_config import FusionNodeConfig
+from slam_fusion.pose_messages import transform_of
 from slam_fusion.poses import PoseNever, PoseNotYet, PoseSource
 from slam_fusion.sync import CLOCK_JUMP_NS
 from slam_fusion.transform_tree import TransformTree, frame_name
@@ -109,7 +111,7 @@ class TopicPoseSource:
             self._tree.clear()
             self.newest_ns = None
         try:
-            T_world_base = ros.pose_from_msg(msg)
+            T_world_base = transform_of(msg)
             self._tree.add_dynamic(self._tree.global_frame, _BASE, stamp_ns, T_world_base)
         except InvalidInput as error:
             log.error("pose refused: %s", error)
@@ -168,4 +170,14 @@ class TfPoseSource:
         except (self._tf2.LookupException, self._tf2.ConnectivityException) as error:
             # The publisher that connects the frames may be about to start.
             raise PoseNotYet(str(error)) from None
-        return ros.pose_from_msg(msg)
+        return transform_of(msg)
+
+
+def pose_to_msg(T_header_child: np.ndarray, header: Header) -> PoseStamped:
+    """Return the PoseStamped of a (4, 4) rigid transform into the header's frame."""
+    msg = PoseStamped(header=header)
+    position, orientation = msg.pose.position, msg.pose.orientation
+    position.x, position.y, position.z = T_header_child[:3, 3].tolist()
+    quat_xyzw = quat_xyzw_from_matrix(T_header_child[:3, :3])
+    orientation.x, orientation.y, orientation.z, orientation.w = quat_xyzw.tolist()
+    return msg

@@ -27,7 +27,7 @@ from slam_fusion.node import FusionNode
 from slam_fusion.node_config import FusionNodeConfig
 from slam_fusion.poses import PoseNever, PoseNotYet
 from slam_fusion.processes import private_environment
-from slam_fusion.ros_poses import TfMissing, TopicPoseSource, open_pose_source
+from slam_fusion.ros_poses import TfMissing, TopicPoseSource, open_pose_source, pose_to_msg
 
 CAMERA = Intrinsics(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5)
 LABELS = LabelSet("two", (LabelClass(0, "wall", (10, 20, 30)), LabelClass(1, "floor", (9, 8, 7))))
@@ -104,8 +104,10 @@ class Rig:
     def send_camera(self, stamp_ns=START_NS, camera=CAMERA):
         self.send("camera_info", ros.camera_info_to_msg(camera, header(stamp_ns)))
 
-    def send_pose(self, stamp_ns):
-        self.send("pose", ros.pose_to_msg(np.eye(4), ros.make_header(stamp_ns, "odom")))
+    def send_pose(self, stamp_ns, x=0.0):
+        T_odom_camera = np.eye(4)
+        T_odom_camera[0, 3] = x
+        self.send("pose", pose_to_msg(T_odom_camera, ros.make_header(stamp_ns, "odom")))
 
     def send_images(self, stamp_ns, **replaced):
         shape = CAMERA.shape
@@ -461,3 +463,10 @@ def test_a_restarted_pose_topic_forgets_the_poses_of_before():
     assert poses.at(START_NS - 5_000 * MS, "")[0, 3] == 7.0
     with pytest.raises(PoseNotYet):
         poses.at(START_NS, "")
+
+
+def test_a_pose_beyond_the_maps_reach_is_counted(rig):
+    rig.send_camera()
+    rig.send_pose(START_NS, x=1e9)
+    rig.send_images(START_NS)
+    rig.expect(bad_pose=1)

@@ -10,8 +10,6 @@ from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.labels import LABEL_SETS, LabelSet
 
 pytest.importorskip("rclpy", reason="needs rclpy")
-from geometry_msgs.msg import PoseStamped, TransformStamped  # noqa: E402
-from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy  # noqa: E402
 
 from mtl_perception import ros  # noqa: E402
@@ -73,31 +71,6 @@ def test_stamps_are_exact_integers(ns):
 def test_a_stamp_beyond_the_message_is_refused():
     with pytest.raises(InvalidInput, match="2147483648000000000"):
         ros.stamp_to_msg(2**31 * 10**9)
-
-
-def test_poses_of_every_message_are_the_same_transform():
-    half = np.sqrt(0.5)
-    T_world_camera = np.array([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], float)
-    stamped = PoseStamped()
-    pose = stamped.pose
-    pose.position.x, pose.position.y, pose.position.z = 1.0, 2.0, 3.0
-    pose.orientation.z, pose.orientation.w = half, half  # a quarter turn about z
-    odometry, transform = Odometry(), TransformStamped()
-    odometry.pose.pose = pose
-    transform.transform.translation.x = 1.0
-    transform.transform.translation.y = 2.0
-    transform.transform.translation.z = 3.0
-    transform.transform.rotation = pose.orientation
-    for msg in (stamped, odometry, transform, ros.pose_to_msg(T_world_camera, HEADER)):
-        np.testing.assert_allclose(ros.pose_from_msg(msg), T_world_camera, atol=1e-12)
-
-
-@pytest.mark.parametrize("value", [0.0, float("nan"), 2.0])
-def test_an_unset_or_broken_quaternion_is_refused(value):
-    msg = PoseStamped()
-    msg.pose.orientation.w = value
-    with pytest.raises(InvalidInput, match="quaternion"):
-        ros.pose_from_msg(msg)
 
 
 def test_label_set_travels_as_json():
