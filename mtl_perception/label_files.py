@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading label sets from text.
 
-YAML (the built-in sets are written in it; the JSON of the ``~/label_set`` topic is the same)::
+YAML (the built-in sets are written in it; the JSON of the ``~/label_set`` topic has the same
+keys)::
 
     name: mine
     classes:
@@ -20,6 +21,7 @@ rows count once; one id with two names or colours is refused.
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ from mtl_perception.conventions import MAX_CLASSES, UNLABELLED, InvalidInput
 
 MAX_FILE_BYTES = 131_072
 """Room for 254 classes with long names and remaps; larger files are not label sets."""
+
+MAX_SCALAR_CHARACTERS = 256
+"""Longest name or number in a YAML file."""
 
 CSV_COLUMNS = ["name", "red", "green", "blue", "alpha", "id"]
 
@@ -58,7 +63,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, origin: str) -> LabelText:
-    """Read the YAML (or JSON) form.
+    """Read the YAML form.
 
     Args:
         text: the file.
@@ -67,23 +72,34 @@ def parse_yaml(text: str, origin: str) -> LabelText:
     Raises:
         InvalidInput: not YAML, or not of the form above; says where.
     """
-    if len(text) > MAX_FILE_BYTES:
-        raise InvalidInput(f"{origin} is longer than {MAX_FILE_BYTES} characters: not a label set")
+    _check_length(text, origin)
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InvalidInput(f"{origin} is not YAML: {str(error).splitlines()[0]}") from error
-    _check_keys(document, {"name", "classes"}, {"remap"}, origin)
-    if not isinstance(document["name"], str) or not isinstance(document["classes"], list):
-        raise InvalidInput(f"{origin}: name must be a string and classes a list")
-    rows = []
-    for number, item in enumerate(document["classes"]):
-        where = f"{origin}, class {number}"
-        _check_keys(item, {"id", "name", "color"}, set(), where)
-        if not isinstance(item["color"], list):
-            raise InvalidInput(f"{where}: color must be a list [red, green, blue]")
-        rows.append((item["id"], item["name"], tuple(item["color"])))
-    return document["name"], _distinct(rows, origin), _remaps(document.get("remap"), origin)
+        document = yaml.load(text, _PlainLoader)
+    # The last four are what PyYAML raises for values that their tag does not fit.
+    except (
+        *(yaml.YAMLError, RecursionError, ValueError),
+        *(AttributeError, IndexError, KeyError, TypeError),
+    ) as error:
+        raise InvalidInput(f"{origin} is not YAML: {_first_line(error)}") from error
+    return _label_text(document, origin)
+
+
+def parse_json(text: str, origin: str) -> LabelText:
+    """Read the JSON form.
+
+    Args:
+        text: the message.
+        origin: what to call it in errors.
+
+    Raises:
+        InvalidInput: not JSON, or not of the form above; says where.
+    """
+    _check_length(text, origin)
+    try:
+        document = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise InvalidInput(f"{origin} is not JSON: {_first_line(error)}") from error
+    return _label_text(document, origin)
 
 
 def parse_csv(text: str, origin: str) -> LabelText:
@@ -107,6 +123,41 @@ def parse_csv(text: str, origin: str) -> LabelText:
     except csv.Error as error:
         raise InvalidInput(f"{origin}, line {reader.line_num}: {error}") from error
     return Path(origin).stem, _distinct(rows, origin), {}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases and long values: printed in an error, those may fill the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*{event.anchor}) are not used in label sets")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR_CHARACTERS:
+            raise yaml.YAMLError(f"{event.value[:40]!r}... is too long")
+        return super().compose_node(parent, index)
+
+
+def _label_text(document: Any, origin: str) -> LabelText:
+    _check_keys(document, {"name", "classes"}, {"remap"}, origin)
+    if not isinstance(document["name"], str) or not isinstance(document["classes"], list):
+        raise InvalidInput(f"{origin}: name must be a string and classes a list")
+    rows = []
+    for number, item in enumerate(document["classes"]):
+        where = f"{origin}, class {number}"
+        _check_keys(item, {"id", "name", "color"}, set(), where)
+        if not isinstance(item["color"], list):
+            raise InvalidInput(f"{where}: color must be a list [red, green, blue]")
+        rows.append((item["id"], item["name"], tuple(item["color"])))
+    return document["name"], _distinct(rows, origin), _remaps(document.get("remap"), origin)
+
+
+def _check_length(text: str, origin: str) -> None:
+    if len(text) > MAX_FILE_BYTES:
+        raise InvalidInput(f"{origin} is longer than {MAX_FILE_BYTES} characters: not a label set")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _csv_row(cells: list[str], where: str) -> Row:

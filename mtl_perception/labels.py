@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import MAX_CLASSES, UNLABELLED, InvalidInput
-from mtl_perception.label_files import parse_csv, parse_yaml, read_text
+from mtl_perception.label_files import parse_csv, parse_json, parse_yaml, read_text
 
 BUILT_IN = ("nyu40", "nyu13", "kitti6", "cityscapes19", "ade20k32")
 
@@ -37,6 +37,10 @@ class LabelClass:
             )
         if not isinstance(self.name, str) or not self.name.strip():
             raise InvalidInput(f"class {self.id}: name {self.name!r} is not a non-empty string")
+        if not self.name.isprintable():  # line ends, or halves of characters that UTF-8 cannot send
+            raise InvalidInput(
+                f"class {self.id}: name {self.name!r} has characters without a shape"
+            )
         if len(self.color) != 3 or not all(_is_int(c) and 0 <= c <= 255 for c in self.color):
             raise InvalidInput(f"class {self.name!r}: color {self.color} is not three of 0..255")
 
@@ -122,8 +126,7 @@ class LabelSet:
         Raises:
             InvalidInput: not such a text.
         """
-        # JSON is YAML: one parser with one set of limits reads both.
-        return _label_set(*parse_yaml(text, "label set JSON"))
+        return _label_set(*parse_json(text, "label set JSON"))
 
 
 def remap_table(
