@@ -25,7 +25,7 @@ class TransformTree:
     """Static and moving edges between named frames; a ``PoseSource`` for any camera frame.
 
     Moving edges are interpolated between samples and never extrapolated. Memory is bounded:
-    each edge keeps its newest ``max_samples`` (about 100 bytes each).
+    each edge keeps its newest ``max_samples`` (about 100 bytes each), and at most a tenth more.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class TransformTree:
         """
         numbers = _numbers(T_parent_child, child)
         edge = self._edge(parent, child, is_static=False)
-        edge.insert(stamp_ns, numbers)
-        if len(edge.stamps_ns) > self._max_samples:
-            edge.forget(self._max_samples // 10 + 1)
+        edge.add(stamp_ns, numbers)
+        # A tenth beyond the limit, so that the cost of forgetting is shared by many samples.
+        if len(edge.stamps_ns) > self._max_samples * 11 // 10:
+            edge.keep_newest(self._max_samples)
 
     def close(self) -> None:
         """Say that no more samples will come: what is not there now never will be."""
@@ -102,12 +103,14 @@ class TransformTree:
                 in a gap of it.
         """
         target, source = frame_name(target), frame_name(source)
+        if source == target and source not in self.frames:
+            # Equal names are no transform: a camera that nobody places is not at the origin.
+            raise self._missing(f"no transform names frame {source!r}; {self._known_frames()}")
         up, down = self.ancestors(source), self.ancestors(target)
         common = next((frame for frame in up if frame in down), None)
         if common is None:
             raise self._missing(
-                f"frames {target!r} and {source!r} are not connected; known frames: "
-                f"{', '.join(self.frames[:20]) or 'none'}"
+                f"frames {target!r} and {source!r} are not connected; {self._known_frames()}"
             )
         T_common_source = self._chain(up[: up.index(common)], stamp_ns)
         T_common_target = self._chain(down[: down.index(common)], stamp_ns)
@@ -125,6 +128,7 @@ class TransformTree:
         if edge.is_static:
             return edge.transform(0)
         name = f"{edge.parent} -> {child}"
+        edge.sort()
         stamps_ns = edge.stamps_ns
         after = bisect_left(stamps_ns, stamp_ns)
         if after == len(stamps_ns):
@@ -143,6 +147,9 @@ class TransformTree:
             )
         alpha = (stamp_ns - stamps_ns[after - 1]) / gap_ns
         return interpolate_se3(edge.transform(after - 1), edge.transform(after), alpha)
+
+    def _known_frames(self) -> str:
+        return f"known frames: {', '.join(self.frames[:20]) or 'none'}"
 
     def _missing(self, why: str) -> PoseNotYet | PoseNever:
         return PoseNotYet(why) if self._open else PoseNever(why)
@@ -174,27 +181,38 @@ class TransformTree:
 
 
 class _Edge:
-    """Samples of T_parent_child in stamp order, packed."""
+    """Samples of T_parent_child, packed; sorted by stamp when they are asked for."""
 
     def __init__(self, parent: str, is_static: bool) -> None:
         self.parent = parent
         self.is_static = is_static
         self.stamps_ns = array("q")
         self.numbers = array("d")
+        self._is_sorted = True
 
-    def insert(self, stamp_ns: int, numbers: array) -> None:
-        if not self.stamps_ns or stamp_ns > self.stamps_ns[-1]:
-            self.stamps_ns.append(stamp_ns)
-            self.numbers.extend(numbers)
+    def add(self, stamp_ns: int, numbers: array) -> None:
+        # Appended even when late: inserting each sample of a log that runs backwards would take
+        # time that grows with the square of its length.
+        if self.stamps_ns and stamp_ns <= self.stamps_ns[-1]:
+            self._is_sorted = False
+        self.stamps_ns.append(stamp_ns)
+        self.numbers.extend(numbers)
+
+    def sort(self) -> None:
+        """Put the samples in order of stamp; of equal stamps the first that came stays."""
+        if self._is_sorted:
             return
-        place = bisect_left(self.stamps_ns, stamp_ns)
-        if self.stamps_ns[place] != stamp_ns:
-            self.stamps_ns.insert(place, stamp_ns)
-            self.numbers[place * _NUMBERS : place * _NUMBERS] = numbers
+        stamps_ns, order = np.unique(np.frombuffer(self.stamps_ns, np.int64), return_index=True)
+        rows = np.frombuffer(self.numbers).reshape(-1, _NUMBERS)[order]
+        self.stamps_ns = array("q", stamps_ns.tobytes())
+        self.numbers = array("d", rows.tobytes())
+        self._is_sorted = True
 
-    def forget(self, count: int) -> None:
-        del self.stamps_ns[:count]
-        del self.numbers[: count * _NUMBERS]
+    def keep_newest(self, count: int) -> None:
+        self.sort()
+        surplus = max(0, len(self.stamps_ns) - count)
+        del self.stamps_ns[:surplus]
+        del self.numbers[: surplus * _NUMBERS]
 
     def transform(self, index: int) -> np.ndarray:
         T = np.eye(4)

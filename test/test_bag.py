@@ -402,9 +402,17 @@ def test_a_trajectory_file_replaces_the_recorded_poses(tmp_path):
 
 def test_a_bag_without_poses_says_so_for_each_frame(tmp_path):
     write_messages(tmp_path / "bag", camera_messages([fake_frame(0)]))
-    recording = open_recording(tmp_path / "bag")
-    with pytest.raises(PoseNever, match="not connected"):
-        recording.poses.at(S, "elsewhere")
+    with open_recording(tmp_path / "bag") as recording:
+        (frame,) = recording.frames()
+        with pytest.raises(PoseNever, match="no transform names frame 'camera_color_optical"):
+            recording.poses.at(frame.stamp_ns, frame.camera_frame)
+
+
+def test_a_camera_that_is_not_in_tf_has_no_pose(tmp_path):
+    write_bag(tmp_path / "bag", fake_frames(2))
+    recording = open_recording(tmp_path / "bag", RecordingOptions(camera_frame="drone"))
+    with recording, pytest.raises(PoseNever, match="'drone'; known frames: camera_color_optical"):
+        recording.poses.at(S, "drone")
 
 
 def pose_message(kind: str, stamp_ns: int, x: float):

@@ -88,6 +88,32 @@ def test_late_samples_find_their_place_and_repeated_ones_are_ignored():
     assert tree.at(100 * MS, "camera")[0, 3] == 5
 
 
+def test_a_log_that_runs_backwards_costs_no_more_than_one_that_runs_forwards(monkeypatch):
+    tree = TransformTree("odom", max_gap_s=1)
+    sorts = []
+    unique = np.unique
+    monkeypatch.setattr(np, "unique", lambda *a, **k: sorts.append(1) or unique(*a, **k))
+    for i in reversed(range(2000)):
+        tree.add_dynamic("odom", "camera", i * MS, move(i))
+    assert not sorts
+    assert [tree.at(i * MS, "camera")[0, 3] for i in (0, 7, 1999)] == [0, 7, 1999]
+    assert len(sorts) == 1
+
+
+def test_repeated_samples_take_no_memory_without_end():
+    tree = TransformTree("odom", max_samples=100)
+    for i in range(1000):
+        tree.add_dynamic("odom", "camera", (i % 3) * MS, move(i))
+    assert len(tree._edges["camera"].stamps_ns) <= 110
+    assert [tree.at(i * MS, "camera")[0, 3] for i in range(3)] == [0, 1, 2]
+
+
+def test_a_camera_that_nobody_places_is_not_at_the_origin(tree):
+    with pytest.raises(PoseNotYet, match="no transform names frame 'drone'; known frames: base"):
+        tree.lookup("drone", "/drone", 0)
+    np.testing.assert_array_equal(tree.lookup("map", "map", 0), np.eye(4))
+
+
 def test_two_parents_and_loops_are_refused_with_their_names(tree):
     with pytest.raises(InvalidInput, match="'base' has two parents: 'odom' and 'map'"):
         tree.add_dynamic("map", "base", 0, np.eye(4))
