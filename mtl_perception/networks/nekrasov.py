@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The joint network of Nekrasov et al. (ICRA 2019, arXiv 1809.04766): one pass, all tasks.
+
+MobileNet-v2, a Light-Weight RefineNet decoder that all tasks share, one small head per task.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mtl_perception.conventions import MAX_CLASSES, InvalidInput
+from mtl_perception.networks.config import NetworkConfig
+from mtl_perception.networks.layers import check_images, conv1x1
+from mtl_perception.networks.light_weight_refinenet import WIDTH, LightWeightRefineNet
+from mtl_perception.networks.mobilenet_v2 import MobileNetV2
+
+HEADS = {"depth": "depth", "labels": "segm", "normals": "normal"}
+"""Released name of each task's head, in the order of the released keys."""
+
+PARTS = ("encoder", "decoder", "heads")
+"""Modules of the network whose own names the released keys do not have."""
+
+
+@dataclass(frozen=True)
+class NekrasovConfig(NetworkConfig):
+    """One network of the family; the defaults are the released NYUD network."""
+
+    method: ClassVar[str] = "nekrasov"
+
+    tasks: tuple[str, ...] = ("labels", "depth")  # which outputs, of HEADS
+    label_sets: tuple[tuple[str, int], ...] = (("nyu40", 40),)  # (name, classes) in channel order
+    align_corners: bool = False  # of the decoder's resizing; DenseTorch trained with True
+    legacy_expand_t1: bool = True  # the released weights have the convolution that expands nothing
+    grouped_crp1: bool = True  # False in the single-task Light-Weight RefineNet
+    pre_heads: bool = True  # False there as well
+    separable_pool: bool = False  # same values, faster training and compiled code on CPUs
+
+    def __post_init__(self) -> None:
+        """Refuse what no head can be built for.
+
+        Raises:
+            InvalidInput: with the offending values.
+        """
+        if not self.tasks or not set(self.tasks) <= set(HEADS):
+            raise InvalidInput(f"tasks {self.tasks}: want some of {', '.join(HEADS)}")
+        if len(set(self.tasks)) != len(self.tasks):
+            raise InvalidInput(f"tasks {self.tasks}: one is named twice")
+        # Checkpoints of strangers bring configurations: nothing is known of these tuples yet.
+        types = [tuple(map(type, entry)) for entry in self.label_sets if type(entry) is tuple]
+        if not types or types != [(str, int)] * len(self.label_sets):
+            raise InvalidInput(f"label sets {self.label_sets}: want (name, classes) of each")
+        counts = [count for _, count in self.label_sets]
+        if min(counts) < 1 or sum(counts) > MAX_CLASSES:
+            raise InvalidInput(f"label sets {self.label_sets}: want 1 to {MAX_CLASSES} classes")
+        if len(self.label_slices) != len(counts):
+            raise InvalidInput(f"label sets {self.label_sets}: one is named twice")
+
+    @property
+    def label_slices(self) -> dict[str, slice]:
+        """Channels of ``labels`` by label set; take the slice first, its argmax second."""
+        slices, start = {}, 0
+        for name, count in self.label_sets:
+            slices[name] = slice(start, start + count)
+            start += count
+        return slices
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of each task's output."""
+        known = {"labels": sum(count for _, count in self.label_sets), "depth": 1, "normals": 3}
+        return {task: known[task] for task in self.tasks}
+
+    def build(self) -> "NekrasovNet":
+        """Return the network with fresh random weights."""
+        return NekrasovNet(self)
+
+
+class NekrasovNet(nn.Module):
+    """Images to labels, depth and normals at a quarter of the resolution."""
+
+    def __init__(self, config: NekrasovConfig) -> None:
+        """Build the network with weights from N(0, 0.01), as the authors start it."""
+        super().__init__()
+        self.config = config
+        self.tasks = config.tasks
+        self.encoder = MobileNetV2(config.legacy_expand_t1)
+        self.decoder = LightWeightRefineNet(
+            self.encoder.channels,
+            config.grouped_crp1,
+            config.align_corners,
+            config.separable_pool,
+        )
+        self.heads = nn.ModuleDict()
+        for task, name in HEADS.items():
+            if task in config.tasks and config.pre_heads:
+                self.heads[f"pre_{name}"] = conv1x1(WIDTH, WIDTH, groups=WIDTH)
+            if task in config.tasks:
+                self.heads[name] = nn.Conv2d(WIDTH, config.channels[task], 3, padding=1)
+        self.apply(_init)
+        self.register_state_dict_post_hook(_to_released_names)
+        self.register_load_state_dict_pre_hook(_from_released_names)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the raw output of every task of ``self.tasks``, in that order.
+
+        Args:
+            images: (B, 3, H, W) floating point RGB, ImageNet-normalised, any size from 32.
+
+        Returns:
+            ``labels`` (B, classes, h, w) scores before softmax; ``depth`` (B, 1, h, w) metres,
+            of any sign (the metric is taken of its absolute value); ``normals`` (B, 3, h, w), of
+            any length. h = ceil(H / 4), w likewise. Resize first; argmax, abs, normalise second.
+        """
+        features = self.encoder(check_images(images))  # (B, 24..320, H/4..H/32, W/4..W/32)
+        shared = self.decoder(features)  # (B, 256, H/4, W/4)
+        return {task: self._head(task, shared) for task in self.tasks}
+
+    def _head(self, task: str, shared: torch.Tensor) -> torch.Tensor:
+        name = HEADS[task]
+        if self.config.pre_heads:
+            shared = F.relu6(self.heads[f"pre_{name}"](shared))  # (B, 256, H/4, W/4)
+        return self.heads[name](shared)  # (B, channels of the task, H/4, W/4)
+
+
+def presets() -> dict[str, NetworkConfig]:
+    """Return the four published networks by name."""
+    three = ("labels", "depth", "normals")
+    kitti, both = (("kitti6", 6),), (("nyu40", 40), ("kitti6", 6))
+    return {
+        "nekrasov-nyud": NekrasovConfig(),
+        "nekrasov-kitti": NekrasovConfig(label_sets=kitti),
+        "nekrasov-nyud-normals": NekrasovConfig(tasks=three),
+        "nekrasov-nyud-kitti": NekrasovConfig(label_sets=both),
+    }
+
+
+def _init(module: nn.Module) -> None:
+    """Convolutions start at N(0, 0.01) without bias; batch norm starts as the identity."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+# The released state_dict is flat: "layer1.0.weight", "conv8.weight", "segm.bias". No two parts have
+# a child of the same name, so the part's name can be left out on saving and found on loading.
+
+
+def _to_released_names(net: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        _, name = key.removeprefix(prefix).split(".", 1)
+        state[prefix + name] = state.pop(key)
+
+
+def _from_released_names(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    owner: Mapping[str, str] = {
+        child: part for part in PARTS for child, _ in net.get_submodule(part).named_children()
+    }
+    for key in [key for key in state if key.startswith(prefix)]:
+        name = key.removeprefix(prefix)
+        part = owner.get(name.split(".", 1)[0])
+        if part is not None:  # else load_state_dict reports the key as it came
+            state[f"{prefix}{part}.{name}"] = state.pop(key)
