@@ -19,6 +19,7 @@ from slam_fusion.render import render_views
 from slam_fusion.trajectory import Trajectory
 
 MAP_FILE = "map.npz"
+SURFACE_FILES = ("mesh.ply", "cloud.ply")
 VERSIONS_OF = ("dense_semantic_slam", "open3d", "numba", "numpy", "ai-edge-litert", "rosbags")
 
 
@@ -42,7 +43,7 @@ class Summary:
     blocks: int
     memory_mb: float
     bytes_per_voxel: float
-    files: dict[str, int]  # bytes by name
+    files: dict[str, int]  # bytes by name, of what this run wrote beside the summary
     config: dict[str, Any]
     versions: dict[str, str]
 
@@ -88,6 +89,7 @@ def export_folder(
     versions = package_versions()
     provenance = {"source": source, "versions": versions, "config": asdict(mapper.config)}
     times = mapper.times
+    files = [out / name for name in (MAP_FILE, *SURFACE_FILES, "trajectory.txt", "ledger.csv")]
     with times.stage("save map"):
         save_map(out / MAP_FILE, snapshot(mapper, provenance))
     with times.stage("extract mesh"):
@@ -95,21 +97,23 @@ def export_folder(
     with times.stage("extract cloud"):
         cloud = mapper.volume.extract_cloud()
     with times.stage("write ply"):
-        write_ply(out / "mesh.ply", mesh)
-        write_ply(out / "cloud.ply", cloud)
-    trajectory = Trajectory.from_poses(mapper.trajectory)
+        for name, surface in zip(SURFACE_FILES, (mesh, cloud), strict=True):
+            write_ply(out / name, surface)
+    trajectory = Trajectory.from_poses(mapper.poses_by_stamp())
     trajectory.save_tum(out / "trajectory.txt")
     mapper.ledger.write_csv(out / "ledger.csv")
     if mapper.label_set:
         _write_text(out / "legend.json", mapper.label_set.to_json())
         write_ply(out / "mesh_classes.ply", mesh, legend.class_colors(mesh, mapper.label_set))
+        files += [out / "legend.json", out / "mesh_classes.ply"]
     if len(mesh.triangles):
         (out / "pictures").mkdir(exist_ok=True)
         with times.stage("draw"):
-            render_views(out / "pictures", mesh, mapper.label_set, trajectory.T_world_camera)
+            files += render_views(
+                out / "pictures", mesh, mapper.label_set, trajectory.T_world_camera
+            )
 
     classes = legend.class_shares(mesh, mapper.label_set)
-    files = sorted(p for p in out.rglob("*") if p.is_file() and p.name != "summary.json")
     summary = Summary(
         source=source,
         interrupted=interrupted,
@@ -123,7 +127,7 @@ def export_folder(
         blocks=mapper.volume.block_count,
         memory_mb=round(mapper.volume.memory_bytes / 2**20, 2),
         bytes_per_voxel=mapper.volume.bytes_per_voxel,
-        files={p.relative_to(out).as_posix(): p.stat().st_size for p in files},
+        files={p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(files)},
         config=asdict(mapper.config),
         versions=versions,
     )

@@ -2,11 +2,13 @@
 """The frame ledger: what became of every frame, and why."""
 
 import csv
-import os
+import io
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+from slam_fusion.atomic_file import atomic_file
 
 KEPT_ROWS = 200_000
 """Rows kept for the file: about two hours at 30 Hz; the counts go on for ever."""
@@ -83,9 +85,10 @@ class Ledger:
 
     def write_csv(self, path: Path) -> None:
         """Write ``stamp_ns,outcome,detail`` rows, atomically."""
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.writer(file)
+        with atomic_file(path) as file:
+            # Names of files and frames may hold what UTF-8 cannot say.
+            text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+            writer = csv.writer(text)
             writer.writerow(["stamp_ns", "outcome", "detail"])
             writer.writerows((r.stamp_ns, r.outcome.value, r.detail) for r in self.rows)
-        os.replace(partial, path)
+            text.detach()  # its end would close what atomic_file has yet to bring to the disk

@@ -67,8 +67,9 @@ class SavedMap:
 
 def snapshot(mapper: "Mapper", provenance: dict[str, Any]) -> SavedMap:
     """Take all of a mapper that a map file keeps; ``provenance`` holds JSON values."""
-    stamps_ns = np.array([stamp_ns for stamp_ns, _ in mapper.trajectory], np.int64)
-    T_world_camera = np.array([T for _, T in mapper.trajectory], np.float64).reshape(-1, 4, 4)
+    poses = mapper.poses_by_stamp()
+    stamps_ns = np.array([stamp_ns for stamp_ns, _ in poses], np.int64)
+    T_world_camera = np.array([T for _, T in poses], np.float64).reshape(-1, 4, 4)
     return SavedMap(
         state=mapper.volume.to_state(),
         label_set=mapper.label_set,

@@ -65,6 +65,13 @@ class Mapper:
         self._queue = FrameQueue(self.ledger, config.sync_queue_size)
         self._next_due_ns: float = -np.inf
 
+    def poses_by_stamp(self) -> list[tuple[int, np.ndarray]]:
+        """Return ``trajectory`` with rising stamps; of equal ones the pose that was fused last.
+
+        In ``trajectory`` stamps go back where the clock did: a bag that loops, a bag of two runs.
+        """
+        return sorted(dict(self.trajectory).items(), key=lambda pair: pair[0])
+
     @property
     def waiting(self) -> int:
         """Count of frames that wait for their pose."""

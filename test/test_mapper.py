@@ -131,6 +131,20 @@ def test_rate_limit_at_the_camera_rate_drops_nothing():
     assert mapper.ledger.counts() == {"fused": 60}
 
 
+def test_poses_of_a_clock_that_jumped_back_are_in_order_of_stamp_each_once():
+    mapper = Mapper(MapperConfig())
+    for stamp_ns, x in ((5 * SECOND, 0.0), (7 * SECOND, 0.1), (5 * SECOND, 0.2), (6 * SECOND, 0.3)):
+        mapper.add(wall_frame(stamp_ns))
+        T = np.eye(4)
+        T[0, 3] = x
+        assert mapper.integrate_ready(KnownUntil(9 * SECOND, T=T)) == 1
+    assert [(s // SECOND, T[0, 3]) for s, T in mapper.poses_by_stamp()] == [
+        (5, 0.2),
+        (6, 0.3),
+        (7, 0.1),
+    ]
+
+
 def test_reset_empties_the_map_and_keeps_the_account():
     mapper = Mapper(MapperConfig())
     mapper.add(wall_frame(1))

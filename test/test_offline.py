@@ -117,6 +117,24 @@ def test_two_runs_give_the_same_map(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+def test_a_recording_whose_clock_jumps_back_is_mapped_and_its_map_can_be_read(tmp_path):
+    class TwoRuns(FakeRecording):
+        def frames(self):
+            yield from super().frames()
+            yield from super().frames()
+
+    summary = map_recording(TwoRuns(frames=12), new_mapper(), None, tmp_path)
+    assert summary.fused == 24
+    assert len(load_map(tmp_path / "map.npz").stamps_ns) == 12
+
+
+def test_what_else_is_in_the_folder_is_not_listed_as_a_result(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").write_bytes(b"")
+    summary = map_recording(FakeRecording(), new_mapper(), None, tmp_path)
+    assert "photos/mine.jpg" not in summary.files and "pictures/plan.png" in summary.files
+
+
 def test_a_stop_between_two_frames_saves_what_is_there(tmp_path):
     stop = threading.Event()
     summary = map_recording(
