@@ -97,8 +97,9 @@ def _stream(entry: ModelEntry, file: BinaryIO, progress: Progress | None) -> Non
     with urllib.request.urlopen(entry.url, timeout=CONNECT_TIMEOUT_S) as response:
         if entry.url.startswith("https:") and not response.url.startswith("https:"):
             raise DownloadFailed(f"{entry.url} leads to {response.url}, which is not https")
-        # The byte too many lets verify() tell a longer file from the right one.
-        while block := response.read(min(BLOCK_BYTES, entry.size_bytes + 1 - received)):
+        # The byte too many lets verify() tell a longer file from the right one. read1 returns
+        # what has come; read would wait for a whole block, however slowly it drips in.
+        while block := response.read1(min(BLOCK_BYTES, entry.size_bytes + 1 - received)):
             file.write(block)
             received += len(block)
             if progress is not None:

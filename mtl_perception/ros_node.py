@@ -38,8 +38,8 @@ def declare(node: Node, config_type: type[ConfigT]) -> ConfigT:
     """Declare one ROS parameter per field of a dataclass and return it filled in.
 
     Fields are str, int, float, bool, or a list or tuple of one of them; the field's default is
-    the parameter's, ``metadata={"description": ...}`` its description. A whole number is
-    accepted where a float is wanted. Parameters are read once, so they are read-only.
+    the parameter's. A whole number is accepted where a float is wanted. Parameters are read
+    once, so they are read-only.
 
     Raises:
         InvalidInput: a parameter of the wrong type or out of range (the dataclass's
@@ -225,7 +225,6 @@ def _read_field(node: Node, field: Field[Any], hint: Any) -> Any:
         return _typed(field.name, node.get_parameter(field.name).value, hint)
     default = field.default if field.default_factory is MISSING else field.default_factory()
     descriptor = ParameterDescriptor(
-        description=field.metadata.get("description", ""),
         read_only=True,
         dynamic_typing=True,  # types are checked here, with the parameter's name in the message
     )

@@ -47,6 +47,8 @@ def expose_scores(content: bytes) -> tuple[bytes, ScoreTensor]:
     if argmax.Inputs(0) != resize.Outputs(0) or graph.Outputs(0) != argmax.Outputs(0):
         raise ModelUnsupported("the final resize does not feed the final argmax")
     scores = resize.Inputs(0)
+    if not 0 <= scores < graph.TensorsLength():  # the interpreter has not looked at it yet
+        raise ModelUnsupported(f"the final resize takes tensor {scores}, which there is not")
     description = _describe(graph.Tensors(scores))
     graph.OutputsAsNumpy()[0] = scores  # a view: writes into buffer
     # A flatbuffer vector is its length, then its elements: dropping the last ones shortens it.

@@ -67,7 +67,7 @@ def light_patches(
         # Row N of the radiosity is what rays see that hit nothing: darkness.
         radiosity = np.vstack([tint * arriving, np.zeros((1, 3), np.float32)])
         arriving = direct + _mean_over_rays(radiosity, seen)
-    # Much of the furniture's surface faces other furniture and is dark: the bright quarter counts.
+    # Much of the furniture's surface faces other furniture and is dark: the bright fifth counts.
     gain = _exposure(np.percentile((tint * arriving).mean(axis=1), 80))
     images = []
     for i, patch in enumerate(patches):
