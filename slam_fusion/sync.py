@@ -17,10 +17,16 @@ CLOCK_JUMP_NS = 1_000_000_000
 """A stamp this much older than the newest is a restarted clock (a looped bag), not a late image."""
 
 
+KEPT_STAMPS = 1000
+"""Stamps of dropped sets that are remembered: their late images belong to a frame that is counted
+already. Half a minute at 30 Hz."""
+
+
 @dataclass
 class _PartialSet:
     stamp_ns: int
     values: dict[str, Any] = field(default_factory=dict)
+    stamps_ns: dict[str, int] = field(default_factory=dict)  # own stamp of each value
 
 
 class StampMatcher:
@@ -28,7 +34,8 @@ class StampMatcher:
 
     Kinds must arrive in stamp order each, as a DDS topic delivers them; kinds may interleave
     freely. A set is keyed by the stamp of its first member. When a set completes, older
-    incomplete sets can never complete and are dropped, each under its missing kind's reason.
+    incomplete sets can never complete and are dropped, each under its missing kind's reason. What
+    such a set lacked may come later still; it is passed over, or its frame would count twice.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class StampMatcher:
         self._tolerance_ns = tolerance_ns
         self._pending: list[_PartialSet] = []  # sorted by stamp
         self._newest_ns: dict[str, int] = {}
+        self._dropped: deque[tuple[str, int]] = deque(maxlen=KEPT_STAMPS)  # (lacking kind, stamp)
 
     def __len__(self) -> int:
         """Count of incomplete sets."""
@@ -62,15 +70,19 @@ class StampMatcher:
     def add(self, kind: str, stamp_ns: int, value: Any) -> tuple[int, dict[str, Any]] | None:
         """Take one value; return (stamp_ns, {kind: value}) when it completes a set."""
         newest_ns = self._newest_ns.get(kind)
-        if newest_ns is not None and stamp_ns <= newest_ns:
-            if newest_ns - stamp_ns < CLOCK_JUMP_NS:
+        behind_ns = 0 if newest_ns is None else newest_ns - stamp_ns
+        if (kind, stamp_ns) in self._dropped and behind_ns < CLOCK_JUMP_NS:
+            self._dropped.remove((kind, stamp_ns))
+            return None
+        if newest_ns is not None and behind_ns >= 0:
+            if behind_ns < CLOCK_JUMP_NS:
                 self._ledger.record(stamp_ns, Outcome.OUT_OF_ORDER, f"{kind} after {newest_ns}")
                 return None
             self.clear(Outcome.CLOCK_JUMPED_BACK, f"{kind} went from {newest_ns} to {stamp_ns}")
         self._newest_ns[kind] = stamp_ns
 
         partial = self._set_for(kind, stamp_ns)
-        partial.values[kind] = value
+        partial.values[kind], partial.stamps_ns[kind] = value, stamp_ns
         if kind == self._reference:
             partial.stamp_ns = stamp_ns
         if len(partial.values) == len(self._missing):
@@ -83,11 +95,12 @@ class StampMatcher:
         return None
 
     def clear(self, outcome: Outcome, detail: str = "") -> None:
-        """Drop all incomplete sets for ``outcome`` and forget the stamps seen."""
+        """Drop all incomplete sets for ``outcome`` and forget all stamps: they may come again."""
         for partial in self._pending:
             self._ledger.record(partial.stamp_ns, outcome, detail)
         self._pending.clear()
         self._newest_ns.clear()
+        self._dropped.clear()
 
     def finish(self) -> None:
         """Drop all incomplete sets, each for the kind that it lacks: no more values will come."""
@@ -108,6 +121,8 @@ class StampMatcher:
     def _drop(self, partial: _PartialSet) -> None:
         lacking = [kind for kind in self._missing if kind not in partial.values]
         self._ledger.record(partial.stamp_ns, self._missing[lacking[0]], "no " + ", ".join(lacking))
+        stamps_ns = set(partial.stamps_ns.values())
+        self._dropped.extend((kind, stamp_ns) for kind in lacking for stamp_ns in stamps_ns)
 
 
 class FrameQueue:

@@ -64,6 +64,47 @@ def test_late_image_is_counted_and_a_restarted_clock_is_not_a_late_image():
     assert matcher.add("labels", 0, "L0") == (0, {"depth": "D0", "labels": "L0"})
 
 
+def test_labels_that_come_after_their_frame_was_given_up_do_not_count_it_again():
+    ledger = Ledger()
+    matcher = StampMatcher(MISSING, ledger, queue_size=2)
+    for stamp in (1, 2, 3, 4, 5):
+        matcher.add("depth", stamp, None)
+    for stamp in (1, 2, 3):  # a slow network; the first two images it had were too old
+        matcher.add("labels", stamp, None)
+    assert matcher.add("labels", 4, "L4") is not None
+    assert [(r.stamp_ns, r.outcome) for r in ledger.rows] == [
+        (stamp, Outcome.NO_LABELS) for stamp in (1, 2, 3)
+    ]
+
+
+def test_labels_overtaken_by_newer_ones_do_not_count_their_frame_again():
+    ledger = Ledger()
+    matcher = StampMatcher(MISSING, ledger)
+    matcher.add("depth", 1, None)
+    matcher.add("depth", 2, None)
+    assert matcher.add("labels", 2, None) is not None
+    matcher.add("labels", 1, None)
+    assert ledger.counts() == {"no_labels": 1}
+
+
+def test_a_replay_after_a_reset_is_matched_though_its_stamps_were_dropped_before():
+    matcher = StampMatcher(MISSING, Ledger(), queue_size=1)
+    matcher.add("depth", 1, None)
+    matcher.add("depth", 2, None)
+    matcher.clear(Outcome.RESET)
+    matcher.add("depth", 1, "D1")
+    assert matcher.add("labels", 1, "L1") == (1, {"depth": "D1", "labels": "L1"})
+
+
+def test_a_looped_bag_is_matched_though_its_stamps_were_dropped_in_the_first_round():
+    matcher = StampMatcher(MISSING, Ledger(), queue_size=1)
+    for stamp in (1, 2, 5 * SECOND):
+        matcher.add("depth", stamp, None)
+    matcher.add("labels", 5 * SECOND, None)
+    matcher.add("labels", 1, "L1")
+    assert matcher.add("depth", 1, "D1") == (1, {"depth": "D1", "labels": "L1"})
+
+
 def test_full_queue_drops_its_oldest_frame():
     ledger = Ledger()
     queue = FrameQueue(ledger, size=2)
