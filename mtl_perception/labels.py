@@ -60,8 +60,11 @@ class LabelSet:
         """Sort the classes and refuse two of one id.
 
         Raises:
-            InvalidInput: no class at all, or the names that share an id.
+            InvalidInput: a name that cannot be printed, no class at all, or the names that
+                share an id.
         """
+        if not self.name.isprintable():
+            raise InvalidInput(f"label set name {self.name!r} has characters without a shape")
         if not self.classes:
             raise InvalidInput(f"label set {self.name!r} has no classes")
         object.__setattr__(self, "classes", tuple(sorted(self.classes, key=lambda c: c.id)))

@@ -117,6 +117,7 @@ def test_json_round_trip():
         "null",
         '{"name": "x", "classes": []}',
         '{"name": "x", "classes": [{"id": 1, "name": "\\ud83d", "color": [1, 2, 3]}]}',
+        '{"name": "\\ud83d", "classes": [{"id": 1, "name": "x", "color": [1, 2, 3]}]}',
         '{"name": "x", "classes": [{"id": 1, "name": "two\\nlines", "color": [1, 2, 3]}]}',
         '{"name": "x", "classes": [{"id": %s, "name": "a", "color": [1, 2, 3]}]}' % ("9" * 5000),
         "\x00",
