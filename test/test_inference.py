@@ -134,7 +134,7 @@ def test_a_letterbox_keeps_aspect_and_fills_the_rest_with_grey(size: tuple[int, 
 
 
 def test_a_grid_cell_labels_the_pixels_that_it_looks_at() -> None:
-    """Cell (row 5, column 7) of stride 4 looks at canvas pixel (4*7+3, 4*5+3)."""
+    """Cell (row 20, column 7) of stride 4 looks at canvas pixel (4*7+3, 4*20+3)."""
     box = Letterbox(640, 480, 512, 512)
     x_axis, y_axis = box.axes((128, 128), 3.0)
     canvas_x, canvas_y = 4 * 7 + 3, 4 * 20 + 3
