@@ -59,8 +59,8 @@ def find_topics(
         options: topics given by the user win.
 
     Raises:
-        BadRecording: a given topic is not there, no depth, no CameraInfo, or an ambiguous choice;
-            lists the candidates and the option that settles it.
+        BadRecording: a given topic is not there or given twice, no depth, no CameraInfo, or an
+            ambiguous choice; lists the candidates and the option that settles it.
     """
     images = list(images)
     depth = _given(options.depth_topic, "depth_topic", topic_types, IMAGE_TYPES) or _best(
@@ -77,6 +77,9 @@ def find_topics(
         found[kind] = given or _best(option, candidates, lambda name: _color_rank(name, depth))
     if not found["labels"]:
         found["confidence"] = ""
+    chosen = [topic for topic in (depth, *found.values()) if topic]
+    if len(set(chosen)) < len(chosen):
+        raise BadRecording(f"one topic is given for two kinds of image: {', '.join(chosen)}")
     return CameraTopics(depth, _camera_info(depth, found["color"], topic_types, options), **found)
 
 

@@ -20,6 +20,10 @@ Problem = tuple[int, Outcome, str]
 """(stamp_ns, outcome, detail) of a message or file that could not become a frame."""
 
 
+MAX_SECONDS = 2**31
+"""What a ROS stamp can hold; longer waits and cuts are typing errors."""
+
+
 class BadRecording(DenseSlamError):
     """The files are not a recording that can be mapped; the message says what to do."""
 
@@ -52,10 +56,11 @@ class RecordingOptions:
         Raises:
             InvalidInput: names the option and its value.
         """
-        for name in ("approx_sync_s", "start_s", "duration_s", "depth_scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InvalidInput(f"{name}={value} is negative or not finite")
+        for name in ("approx_sync_s", "start_s", "duration_s"):
+            if not 0 <= getattr(self, name) <= MAX_SECONDS:
+                raise InvalidInput(f"{name}={getattr(self, name)} is not in 0..2^31 s")
+        if not (math.isfinite(self.depth_scale) and self.depth_scale >= 0):
+            raise InvalidInput(f"depth_scale={self.depth_scale} is negative or not finite")
         if not self.max_gap_s > 0 or not 0 < self.fps <= 10_000:
             raise InvalidInput(f"max_gap_s={self.max_gap_s}, fps={self.fps}: want more than 0")
         if self.depth_format not in ("auto", "label_fusion"):
@@ -78,13 +83,21 @@ class RecordingOptions:
         return Intrinsics(width, height, *numbers)
 
     def given_trajectory(self) -> Trajectory | None:
-        """Load the poses that ``trajectory`` names; None if unset."""
+        """Load the poses that ``trajectory`` names; None if unset.
+
+        Raises:
+            BadRecording: it cannot be read.
+            InvalidInput: it holds no poses, or wrong ones; names file and line.
+        """
         if not self.trajectory:
             return None
         path = Path(self.trajectory)
-        if path.is_dir():
-            return Trajectory.load_pose_folder(path, self.fps, self.max_gap_s)
-        return Trajectory.load_tum(path, self.max_gap_s)
+        try:
+            if path.is_dir():
+                return Trajectory.load_pose_folder(path, self.fps, self.max_gap_s)
+            return Trajectory.load_tum(path, self.max_gap_s)
+        except OSError as error:
+            raise BadRecording(f"trajectory {path}: {error.strerror}") from None
 
 
 class Recording(Protocol):

@@ -61,7 +61,9 @@ def listed_files(folder: Path) -> list[ImageFiles]:
     for stamp_ns, depth in depths:
         color = None
         if unused < len(colors):
-            nearest = unused + int(np.abs(color_stamps_ns[unused:] - stamp_ns).argmin())
+            after = int(np.searchsorted(color_stamps_ns, stamp_ns))
+            neighbours = {min(max(i, unused), len(colors) - 1) for i in (after - 1, after)}
+            nearest = min(neighbours, key=lambda i: (abs(colors[i][0] - stamp_ns), i))
             if abs(colors[nearest][0] - stamp_ns) <= TUM_PAIRING_S * 1e9:
                 color, unused = colors[nearest][1], nearest + 1
         files.append(ImageFiles(stamp_ns, depth, color))

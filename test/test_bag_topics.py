@@ -103,6 +103,12 @@ def test_compressed_topics_are_found_and_raw_ones_preferred():
     assert topics.camera_info == "/cam/depth/camera_info"
 
 
+def test_one_topic_cannot_be_two_kinds_of_image():
+    images = {"/c/depth/image": "16UC1", "/c/color/image": "rgb8"}
+    with pytest.raises(BadRecording, match="two kinds of image: /c/depth/image, /c/color/image"):
+        found(images, ["/c/depth/camera_info"], labels_topic="/c/color/image")
+
+
 def test_sixteen_bit_labels_are_not_depth():
     topics = found(
         {"/cam/depth/image": "32FC1", "/cam/semantic_segmentation/image": "mono16"},

@@ -9,6 +9,7 @@ from mtl_perception.conventions import InvalidInput
 from slam_fusion.ledger import Outcome
 from slam_fusion.poses import PoseNever
 from slam_fusion.recording import BadRecording, RecordingOptions, open_recording
+from slam_fusion.rgbd_files import listed_files
 
 K = "500 0 3.5\n0 500 2.5\n0 0 1\n"
 
@@ -130,6 +131,13 @@ def test_tum_style_pairs_images_by_time_and_scales_depth(tmp_path):
             recording.poses.at(2 * 10**9, "")
 
 
+def test_tum_style_pairs_the_nearest_image_each_used_once(tmp_path):
+    (tmp_path / "depth.txt").write_text("1.000 a\n1.008 b\n1.012 c\n1.500 d\n")
+    (tmp_path / "rgb.txt").write_text("0.990 w\n1.009 x\n1.011 y\n1.485 z\n")
+    pairs = [(f.depth.name, f.color and f.color.name) for f in listed_files(tmp_path)]
+    assert pairs == [("a", "x"), ("b", "y"), ("c", None), ("d", "z")]
+
+
 def test_tum_lists_cannot_name_files_outside_the_folder(tmp_path):
     folder = tum_folder(tmp_path / "tum")
     (folder / "depth.txt").write_text("1.0 ../../secret.png\n")
@@ -144,6 +152,12 @@ def test_kitchen_reads_as_the_data_sheet_says(shared_data):
         assert len(frames) == 5 and frames[0].depth.shape == (480, 640)
         assert 1 < np.median(frames[0].depth[frames[0].depth > 0]) < 4
         recording.poses.at(frames[4].stamp_ns, "")
+
+
+def test_a_trajectory_that_cannot_be_read_is_a_bad_recording(tmp_path):
+    options = RecordingOptions(trajectory=str(tmp_path / "none.txt"))
+    with pytest.raises(BadRecording, match="none.txt: No such file"):
+        open_recording(numbered_folder(tmp_path / "rgbd"), options)
 
 
 def test_label_fusion_depth_bits_are_turned_back(shared_data):
