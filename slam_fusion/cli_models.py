@@ -18,22 +18,25 @@ Name = Annotated[str, typer.Argument(help="A name of `models list`.")]
 @app.command("list")
 def list_command(as_json: Json = False) -> None:
     """List the known networks, and where each is found."""
-    from mtl_perception.models import ModelMissing, find_model, list_models
+    from mtl_perception.models import ModelCorrupt, ModelMissing, find_model, list_models
 
     rows = []
     for entry in list_models():
+        where, problem = "", ""
         try:
             where = str(find_model(entry.name))
         except ModelMissing:
-            where = ""
-        rows.append({**asdict(entry), "found": where})
+            problem = f"not here; models download {entry.name}"
+        except ModelCorrupt as error:
+            problem = str(error)
+        rows.append({**asdict(entry), "found": where, "problem": problem})
     if as_json:
         typer.echo(json.dumps(rows))
         return
     for row in rows:
         typer.echo(f"{row['name']}  {row['size_bytes'] / 2**20:.1f} MiB  {row['licence']}")
         typer.echo(f"    {row['description']}")
-        typer.echo(f"    {row['found'] or 'not here; models download ' + row['name']}")
+        typer.echo(f"    {row['found'] or row['problem']}")
 
 
 @app.command()

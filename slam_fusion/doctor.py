@@ -81,13 +81,16 @@ def _import(name: str, module: str, needed: bool) -> Check:
 
 def _command_output(name: str, code: str, remedy: str, needed: bool = True) -> Check:
     """Run code in a process of its own: a broken native library must not end this one."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=IMPORT_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Check(name, False, f"no answer within {IMPORT_TIMEOUT_S} s", remedy, needed)
     if done.returncode == 0:
         return Check(name, True, done.stdout.strip(), needed=needed)
     lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

@@ -73,8 +73,8 @@ def read_ply(path: Path) -> Surface:
     Counts are checked against the size of the file before any memory is taken.
 
     Raises:
-        PlyFileError: the header is not ours, the size disagrees with it, or a triangle names
-            a vertex that is not there.
+        PlyFileError: the header is not ours, the size disagrees with it, a triangle names a
+            vertex that is not there, or a position is NaN or Inf.
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
@@ -93,8 +93,11 @@ def read_ply(path: Path) -> Surface:
     bad = (faces["count"] != 3) | np.any((rows < 0) | (rows >= vertex_count), axis=1)
     if bad.any():
         raise PlyFileError(f"{path}: face {int(np.argmax(bad))} names vertices that are not there")
+    positions = _columns(vertices, ("x", "y", "z"))
+    if not np.isfinite(positions).all():
+        raise PlyFileError(f"{path}: a vertex has a position that is not finite")
     return Surface(
-        positions=_columns(vertices, ("x", "y", "z")),
+        positions=positions,
         normals=_columns(vertices, ("nx", "ny", "nz")),
         colors=_columns(vertices, ("red", "green", "blue")),
         labels=vertices["label"].copy(),

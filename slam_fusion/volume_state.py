@@ -35,6 +35,8 @@ class VolumeConfig:
         ):
             if not low <= getattr(self, name) <= high:
                 raise InvalidInput(f"{name}={getattr(self, name)} is not in {low}..{high}")
+        if not isinstance(self.memory_limit_mb, int):
+            raise InvalidInput(f"memory_limit_mb={self.memory_limit_mb!r} is not a whole number")
         if self.min_depth >= self.max_depth:
             raise InvalidInput(
                 f"min_depth={self.min_depth} is not below max_depth={self.max_depth}"

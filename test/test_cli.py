@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from slam_fusion import cli, cli_map, cli_options, cli_tools
+from mtl_perception.models import list_models
+from slam_fusion import cli, cli_map, cli_options, cli_tools, doctor
+from slam_fusion.node_environment import private_environment
+from slam_fusion.ply import read_ply, write_ply
 
 HEAVY = ("open3d", "numba", "cv2", "rclpy", "rosbags", "scipy", "torch", "ai_edge_litert")
 
@@ -71,6 +74,9 @@ def test_options_not_given_keep_their_defaults():
         (["map", "HERE", "-o", "OUT", "--voxel-size", "-1"], "voxel_size"),
         (["view", "HERE", "-o", "OUT"], "map.npz"),
         (["eval", "FILE", "FILE"], "not a zip file"),
+        (["map", "HERE", "-o", "OUT", "--start", "1e300"], "start_s"),
+        (["map", "HERE", "-o", "OUT", "--trajectory", "FILE"], "error:"),
+        (["to-bag", "HERE", "-o", "FILE"], "error:"),
         (["models", "verify", "no-such-model"], "no model called"),
     ],
 )
@@ -160,6 +166,57 @@ def test_a_folder_becomes_a_bag_that_maps_the_same(
     assert json.loads(capsys.readouterr().out)["frames"] == {"fused": 8}
 
 
+def shifted_truth(kitchen_map, path, shift_m):
+    mesh = read_ply(kitchen_map[0] / "mesh.ply")
+    write_ply(path, replace(mesh, positions=mesh.positions + np.float32(shift_m)))
+    return path
+
+
+def test_eval_of_a_map_against_its_own_mesh_finds_no_error(monkeypatch, capsys, kitchen_map):
+    assert run_cli(monkeypatch, "eval", kitchen_map[0], kitchen_map[0] / "mesh.ply", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["error_rms"] < 1e-5 and report["gap_mean"] < 1e-5
+    assert report["map_points"] == report["seen_points"] > 1000
+
+
+def test_eval_measures_how_far_the_map_is_off(monkeypatch, capsys, tmp_path, kitchen_map):
+    truth = shifted_truth(kitchen_map, tmp_path / "truth.ply", [0.0, 0.0, 0.015])
+    map_file = kitchen_map[0] / "map.npz"
+    assert run_cli(monkeypatch, "eval", map_file, truth, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert 0.002 < report["error_mean"] <= 0.015
+    assert run_cli(monkeypatch, "eval", map_file, truth) == 0
+    assert capsys.readouterr().out.startswith("surface error   median")
+
+
+@pytest.mark.parametrize(
+    ("truth", "words"), [("CLOUD", "no triangles"), ("NAN", "not finite"), ("EMPTY", "not a PLY")]
+)
+def test_a_truth_that_is_no_surface_is_refused(
+    monkeypatch, capsys, tmp_path, kitchen_map, truth, words
+):
+    (tmp_path / "EMPTY").write_bytes(b"")
+    shifted_truth(kitchen_map, tmp_path / "NAN", [np.nan, 0.0, 0.0])
+    write_ply(tmp_path / "CLOUD", read_ply(kitchen_map[0] / "cloud.ply"))
+    assert run_cli(monkeypatch, "eval", kitchen_map[0], tmp_path / truth) == 2
+    error = capsys.readouterr().err
+    assert words in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_broken_network_file_is_a_row_of_the_list_not_its_end(monkeypatch, capsys, tmp_path):
+    for entry in list_models():
+        (tmp_path / entry.file).write_bytes(b"cut short")
+    monkeypatch.setenv("DENSE_SLAM_MODELS", str(tmp_path))
+    assert run_cli(monkeypatch, "models", "list") == 0
+    assert "truncated or another file" in capsys.readouterr().out
+
+
+def test_a_library_that_hangs_is_a_finding_of_the_doctor(monkeypatch):
+    monkeypatch.setattr(doctor, "IMPORT_TIMEOUT_S", 0.2)
+    check = doctor._command_output("sleeper", "import time; time.sleep(30)", "wake it")
+    assert not check.ok and "no answer" in check.found and check.remedy == "wake it"
+
+
 def test_models_are_listed_for_machines(monkeypatch, capsys):
     assert run_cli(monkeypatch, "models", "list", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -177,8 +234,8 @@ def test_play_is_stopped_by_a_signal_and_leaves_no_node_behind(shared_data):
     pytest.importorskip("rclpy", reason="the nodes need rclpy")
     command = [sys.executable, "-m", "slam_fusion.cli", "play", "--loop"]
     command.append(str(shared_data / "seven_scenes_kitchen"))
-    local = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "46"}
-    play = subprocess.Popen(command, env=os.environ | local, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | private_environment()
+    play = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     node_pid = None
     try:
         assert any("playing" in line for line in play.stderr)

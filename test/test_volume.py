@@ -409,6 +409,7 @@ def test_occupied_voxels_lie_on_the_plane():
         {"min_depth": 5.0},
         {"max_depth": -1.0},
         {"memory_limit_mb": 0},
+        {"memory_limit_mb": 1.5},
     ],
 )
 def test_parameters_that_cannot_work_are_refused_by_name(bad):
