@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 from mtl_perception import ros
 from mtl_perception.conventions import DenseSlamError, InvalidInput
 from mtl_perception.labels import LabelSet, load_label_set
-from slam_fusion.export import MAP_FILE, package_versions, prepare_folder
+from slam_fusion.export import MAP_FILE, OutputFolderError, package_versions, prepare_folder
 from slam_fusion.frame import Frame
 from slam_fusion.ledger import Outcome
 from slam_fusion.map_io import save_map, snapshot
@@ -113,13 +113,20 @@ class FusionNode(Node):
         return "fusing"
 
     def on_shutdown(self) -> None:
-        """Account for all frames; save the map when ``save_on_shutdown`` is set."""
+        """Account for all frames; save the map when ``save_on_shutdown`` is set.
+
+        Raises:
+            OutputFolderError: it cannot be saved.
+        """
         self._integrate()
         self.inputs.finish()
         self.mapper.finish()
         self.get_logger().info(f"frames: {self.mapper.ledger.counts()}")
         if self._config.save_on_shutdown:
-            self.get_logger().info(self.save_map())
+            try:
+                self.get_logger().info(self.save_map())
+            except OSError as error:
+                raise OutputFolderError(f"the map is not saved: {error}") from error
 
     def _poll(self) -> None:
         """Start when the label set is known, and go on with what waits for a pose."""

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from mtl_perception import ros, ros_node
-from mtl_perception.conventions import DenseSlamError, InvalidInput
+from mtl_perception.conventions import InvalidInput
 from slam_fusion.frame import Frame
 from slam_fusion.play_config import PlayConfig, ros_arguments
 from slam_fusion.playback import PlaybackClock, ReadAhead
@@ -67,15 +67,22 @@ class PlayNode(Node):
         self._label_set_publisher = self._latch_label_set()
         self._sent: Counter[str] = Counter()
         self._stop = threading.Event()
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.get_logger().info(f"playing {self._recording.describe()}")
         self._thread.start()
 
     def on_shutdown(self) -> None:
-        """Stop playing and close the files."""
+        """Stop playing and close the files.
+
+        Raises:
+            DenseSlamError: what ended the playing early.
+        """
         self._stop.set()
         self._thread.join()
         self._recording.close()
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
         """Play to the end, then ask the process to end; the node's thread."""
@@ -85,8 +92,8 @@ class PlayNode(Node):
             while self._config.loop and not self._stop.is_set():
                 self.get_logger().info("playing again: the clock jumps back")
                 self._play_once()
-        except DenseSlamError as error:
-            self.get_logger().fatal(str(error))
+        except BaseException as error:  # noqa: BLE001  raised by on_shutdown, whatever it is
+            self._error = error
         finally:
             self._finish()
 

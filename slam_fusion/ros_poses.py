@@ -91,21 +91,21 @@ class TopicPoseSource:
         self._tree = TransformTree(config.global_frame, config.pose_max_gap, MAX_POSES)
         self._tree.add_static(_BASE, _CAMERA, T_base_camera)
         self.newest_ns: int | None = None
+        self._refusal = ""  # why the newest message was refused
 
     def add(self, msg: PoseStamped | Odometry | TransformStamped) -> bool:
         """Keep the pose of a message; a stamp far back (a looped bag) forgets all older ones.
 
         Returns:
-            Whether it was taken: a pose in another frame, or no pose at all, is refused in words.
+            Whether it was taken: a pose in another frame, or no pose at all, is refused in words,
+            once until a good one comes: poses come hundreds of times a second.
         """
         frame_id = frame_name(msg.header.frame_id)
         if frame_id not in ("", self._tree.global_frame):
-            log.error(
-                "poses are in frame %r but global_frame is %r: set global_frame to match",
-                frame_id,
-                self._tree.global_frame,
+            return self._refuse(
+                f"poses are in frame {frame_id!r} but global_frame is "
+                f"{self._tree.global_frame!r}: set global_frame to match"
             )
-            return False
         stamp_ns = ros.stamp_ns(msg.header)
         if self.newest_ns is not None and self.newest_ns - stamp_ns >= CLOCK_JUMP_NS:
             self._tree.clear()
@@ -114,15 +114,22 @@ class TopicPoseSource:
             T_world_base = transform_of(msg)
             self._tree.add_dynamic(self._tree.global_frame, _BASE, stamp_ns, T_world_base)
         except InvalidInput as error:
-            log.error("pose refused: %s", error)
-            return False
-        self.newest_ns = max(self.newest_ns or stamp_ns, stamp_ns)
+            return self._refuse(str(error))
+        self.newest_ns = stamp_ns if self.newest_ns is None else max(self.newest_ns, stamp_ns)
+        self._refusal = ""
         return True
+
+    def _refuse(self, why: str) -> bool:
+        if not self._refusal:
+            log.error("pose refused: %s", why)
+        self._refusal = why
+        return False
 
     def at(self, stamp_ns: int, camera_frame: str) -> np.ndarray:
         """Return T_world_camera at a stamp; see ``PoseSource.at``. The name is not looked at."""
         if self.newest_ns is None:
-            raise PoseNotYet("no pose has come at all: is the pose topic remapped?")
+            why = self._refusal or "no pose has come at all: is the pose topic remapped?"
+            raise PoseNotYet(why)
         return self._tree.at(stamp_ns, _CAMERA)
 
 
@@ -149,27 +156,32 @@ class TfPoseSource:
                 "set pose_source to 'pose', 'odometry' or 'transform' and feed that topic"
             ) from None
         self._tf2 = tf2_ros
-        self._global_frame = global_frame
+        self._global_frame = frame_name(global_frame)
         self.buffer = tf2_ros.Buffer(node=node)
         # spin_thread=False: the whole node would land in a second executor.
         self._listener = tf2_ros.TransformListener(self.buffer, node, spin_thread=False)
 
     def at(self, stamp_ns: int, camera_frame: str) -> np.ndarray:
         """Return T_world_camera at a stamp; see ``PoseSource.at``."""
-        if not camera_frame:
+        source = frame_name(camera_frame)  # tf2 refuses the leading slash of ROS 1 drivers
+        if not source:
             raise PoseNever("the image header names no frame: set camera_frame")
+        if stamp_ns <= 0:  # TF takes zero for "the newest there is", rclpy refuses less
+            raise PoseNever(f"stamp {stamp_ns} is no time: does the driver fill in its header?")
         try:
             msg = self.buffer.lookup_transform(
-                self._global_frame, camera_frame, Time(nanoseconds=stamp_ns)
+                self._global_frame, source, Time(nanoseconds=stamp_ns)
             )
         except self._tf2.ExtrapolationException as error:
-            newest = self.buffer.get_latest_common_time(self._global_frame, camera_frame)
+            newest = self.buffer.get_latest_common_time(self._global_frame, source)
             if stamp_ns > newest.nanoseconds:
                 raise PoseNotYet(str(error)) from None
             raise PoseNever(str(error)) from None
         except (self._tf2.LookupException, self._tf2.ConnectivityException) as error:
             # The publisher that connects the frames may be about to start.
             raise PoseNotYet(str(error)) from None
+        except self._tf2.TransformException as error:  # a frame name that tf2 does not take
+            raise PoseNever(str(error)) from None
         return transform_of(msg)
 
 

@@ -22,6 +22,7 @@ from visualization_msgs.msg import MarkerArray
 from mtl_perception import ros
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
+from slam_fusion.export import OutputFolderError
 from slam_fusion.map_io import load_map
 from slam_fusion.node import FusionNode
 from slam_fusion.node_config import FusionNodeConfig
@@ -415,6 +416,13 @@ def test_tf_is_interpolated_waited_for_and_never_extrapolated():
             poses.at(START_NS + 101 * MS, "camera_optical")
         with pytest.raises(PoseNever):
             poses.at(START_NS - 1 * MS, "camera_optical")
+        # What a driver may put into its header must not end the node.
+        assert poses.at(START_NS, "/camera_optical")[0, 3] == pytest.approx(1.0)
+        for stamp_ns in (0, -1):
+            with pytest.raises(PoseNever):
+                poses.at(stamp_ns, "camera_optical")
+        with pytest.raises(PoseNotYet):
+            poses.at(START_NS, "no such frame")
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -453,7 +461,30 @@ def test_poses_in_another_frame_and_poses_that_are_none_are_refused():
     broken = odometry(START_NS, 1.0)
     broken.pose.pose.orientation.w = 0.0
     assert not poses.add(broken)
+    with pytest.raises(PoseNotYet, match="length 0"):  # not "no pose has come"
+        poses.at(START_NS, "")
     assert poses.add(odometry(START_NS, 1.0, frame_id="/odom"))
+
+
+def test_poses_refused_hundreds_of_times_a_second_are_told_once(caplog):
+    poses = TopicPoseSource(FusionNodeConfig(pose_source="odometry"))
+    for i in range(200):
+        poses.add(odometry(START_NS + i, 1.0, frame_id="map"))
+    assert len(caplog.records) == 1 and "global_frame is 'odom'" in caplog.text
+    poses.add(odometry(START_NS, 1.0))
+    poses.add(odometry(START_NS, 1.0, frame_id="map"))
+    assert len(caplog.records) == 2
+
+
+def test_a_full_disk_at_shutdown_is_one_line_not_a_traceback(rig, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("slam_fusion.node.save_map", full)
+    object.__setattr__(rig.fusion._config, "save_on_shutdown", True)
+    object.__setattr__(rig.fusion._config, "output_folder", str(tmp_path))
+    with pytest.raises(OutputFolderError, match="not saved: No space"):
+        rig.fusion.on_shutdown()
 
 
 def test_a_restarted_pose_topic_forgets_the_poses_of_before():

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from mtl_perception.labels import LabelClass, LabelSet
 from slam_fusion.bag_write import write_bag
 from slam_fusion.frame import Frame
 from slam_fusion.geometry import se3
+from slam_fusion.node_environment import private_environment
 from slam_fusion.play_config import PlayConfig, ros_arguments
 from slam_fusion.playback import MAX_LAG_S, PlaybackClock, ReadAhead
 
@@ -76,19 +76,18 @@ def fake_bag(path: Path, count: int) -> Path:
     return path
 
 
-def ros_environment() -> dict[str, str]:
-    # A domain of this process, so that tests that run beside it do not hear it.
-    domain = str(100 + os.getpid() % 100)
-    return os.environ | {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", domain),
-    }
+@pytest.fixture(scope="module", autouse=True)
+def private_ros():
+    """Keep the tests of this file away from other ROS traffic."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in private_environment().items():
+            patch.setenv(name, value)
+        yield
 
 
 def start(*command: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *command],
-        env=ros_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,6 +162,15 @@ def test_flags_become_parameters_and_ros_arguments_pass():
         + ["-r", "a:=b"]
     )
     assert ros_arguments(["--wait-for-subscribers"])[-1] == 'wait_for_subscribers:="all"'
+
+
+def test_a_recording_that_gives_no_frames_is_one_line_and_exit_code_2(tmp_path):
+    pytest.importorskip("rclpy", reason="needs rclpy")
+    bag = fake_bag(tmp_path / "bag", 2)
+    player = start("-m", "slam_fusion.node_play", str(bag), "--start", "60")
+    out, err = player.communicate(timeout=30)
+    assert player.returncode == 2
+    assert "gives no frames" in out + err and "Traceback" not in out + err
 
 
 @pytest.mark.parametrize("wrong", [{"recording": ""}, {"rate": 0.0}, {"clock_hz": float("nan")}])
