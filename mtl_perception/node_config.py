@@ -16,7 +16,7 @@ class PerceptionNodeConfig(PredictorConfig):
 
     image_transport: str = "raw"  # or compressed: CompressedImage on image/compressed
     input_qos: str = "sensor_latest"  # or sensor_queue (best effort too), reliable
-    queue_depth: int = 1  # images that may wait; 1 = newest wins, more = replay without loss
+    queue_depth: int = 1  # images that may wait; 1 = the newest wins, more suit a replay
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
