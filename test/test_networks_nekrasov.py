@@ -330,6 +330,7 @@ def test_configuration_survives_json():
         ({"surprise": 1}, "surprise"),
         ({"align_corners": 1}, "align_corners=1 is not a bool"),
         ({"tasks": ["labels", "smell"]}, "smell"),
+        ({"tasks": ["labels", "contours"]}, "nekrasov has"),
         ({"tasks": ["depth", "depth"]}, "twice"),
         ({"tasks": []}, "want some of"),
         ({"label_sets": [["nyu40", 300]]}, "300"),

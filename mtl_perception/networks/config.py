@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mtl_perception.conventions import MAX_CLASSES, InvalidInput
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -29,3 +31,44 @@ class NetworkConfig(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return ``method`` and all fields as what JSON can hold (tuples become lists there)."""
         return {"method": self.method, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LabelledConfig(NetworkConfig):
+    """Configuration of a network that predicts labels, of one or of several label sets at once."""
+
+    tasks: tuple[str, ...] = ("labels", "depth")  # what the network predicts, of TASKS
+    label_sets: tuple[tuple[str, int], ...] = (("nyu40", 40),)  # (name, classes) in channel order
+
+    def __post_init__(self) -> None:
+        """Refuse what no output can be made for; checkpoints of strangers bring configurations.
+
+        Raises:
+            InvalidInput: with the offending values.
+        """
+        if not self.tasks or not set(self.tasks) <= set(TASKS):
+            raise InvalidInput(f"tasks {self.tasks}: want some of {', '.join(TASKS)}")
+        if len(set(self.tasks)) != len(self.tasks):
+            raise InvalidInput(f"tasks {self.tasks}: one is named twice")
+        types = [tuple(map(type, entry)) for entry in self.label_sets if type(entry) is tuple]
+        if not types or types != [(str, int)] * len(self.label_sets):
+            raise InvalidInput(f"label sets {self.label_sets}: want (name, classes) of each")
+        counts = [count for _, count in self.label_sets]
+        if min(counts) < 1 or self.label_channels > MAX_CLASSES:
+            raise InvalidInput(f"label sets {self.label_sets}: want 1 to {MAX_CLASSES} classes")
+        if len(self.label_slices) != len(counts):
+            raise InvalidInput(f"label sets {self.label_sets}: one is named twice")
+
+    @property
+    def label_channels(self) -> int:
+        """Channels of ``labels``: the classes of all label sets."""
+        return sum(count for _, count in self.label_sets)
+
+    @property
+    def label_slices(self) -> dict[str, slice]:
+        """Channels of ``labels`` by label set; take the slice first, its argmax second."""
+        slices, start = {}, 0
+        for name, count in self.label_sets:
+            slices[name] = slice(start, start + count)
+            start += count
+        return slices

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mtl_perception.conventions import MAX_CLASSES, InvalidInput
-from mtl_perception.networks.config import NetworkConfig
+from mtl_perception.conventions import InvalidInput
+from mtl_perception.networks.config import LabelledConfig, NetworkConfig
 from mtl_perception.networks.layers import check_images, conv1x1
 from mtl_perception.networks.light_weight_refinenet import WIDTH, LightWeightRefineNet
 from mtl_perception.networks.mobilenet_v2 import MobileNetV2
@@ -26,13 +26,11 @@ PARTS = ("encoder", "decoder", "heads")
 
 
 @dataclass(frozen=True)
-class NekrasovConfig(NetworkConfig):
+class NekrasovConfig(LabelledConfig):
     """One network of the family; the defaults are the released NYUD network."""
 
     method: ClassVar[str] = "nekrasov"
 
-    tasks: tuple[str, ...] = ("labels", "depth")  # which outputs, of HEADS
-    label_sets: tuple[tuple[str, int], ...] = (("nyu40", 40),)  # (name, classes) in channel order
     align_corners: bool = False  # of the decoder's resizing; DenseTorch trained with True
     legacy_expand_t1: bool = True  # the released weights have the convolution that expands nothing
     grouped_crp1: bool = True  # False in the single-task Light-Weight RefineNet
@@ -45,33 +43,14 @@ class NekrasovConfig(NetworkConfig):
         Raises:
             InvalidInput: with the offending values.
         """
-        if not self.tasks or not set(self.tasks) <= set(HEADS):
-            raise InvalidInput(f"tasks {self.tasks}: want some of {', '.join(HEADS)}")
-        if len(set(self.tasks)) != len(self.tasks):
-            raise InvalidInput(f"tasks {self.tasks}: one is named twice")
-        # Checkpoints of strangers bring configurations: nothing is known of these tuples yet.
-        types = [tuple(map(type, entry)) for entry in self.label_sets if type(entry) is tuple]
-        if not types or types != [(str, int)] * len(self.label_sets):
-            raise InvalidInput(f"label sets {self.label_sets}: want (name, classes) of each")
-        counts = [count for _, count in self.label_sets]
-        if min(counts) < 1 or sum(counts) > MAX_CLASSES:
-            raise InvalidInput(f"label sets {self.label_sets}: want 1 to {MAX_CLASSES} classes")
-        if len(self.label_slices) != len(counts):
-            raise InvalidInput(f"label sets {self.label_sets}: one is named twice")
-
-    @property
-    def label_slices(self) -> dict[str, slice]:
-        """Channels of ``labels`` by label set; take the slice first, its argmax second."""
-        slices, start = {}, 0
-        for name, count in self.label_sets:
-            slices[name] = slice(start, start + count)
-            start += count
-        return slices
+        super().__post_init__()
+        if not set(self.tasks) <= set(HEADS):
+            raise InvalidInput(f"tasks {self.tasks}: {self.method} has {', '.join(HEADS)}")
 
     @property
     def channels(self) -> dict[str, int]:
         """Channels of each task's output."""
-        known = {"labels": sum(count for _, count in self.label_sets), "depth": 1, "normals": 3}
+        known = {"labels": self.label_channels, "depth": 1, "normals": 3}
         return {task: known[task] for task in self.tasks}
 
     def build(self) -> "NekrasovNet":
