@@ -3,7 +3,8 @@
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -22,11 +23,11 @@ class PredictorConfig:
     """Which network runs, where, and how its scores become labels."""
 
     model: str = "deeplab-ade20k"  # name in models.MODELS, or a file
-    device: str = "auto"  # auto, cpu
-    precision: str = "auto"  # auto, int8
+    device: str = "auto"  # auto, cpu, cuda
+    precision: str = "auto"  # auto, or what the file's runtime has: int8; fp32; bf16
     threads: int = 2  # CPU threads; 0 = one for each core
     label_set: str = ""  # set of the labels that come out; "" = the network's own. For a file that
-    # is not in the registry: the set its channels are in
+    # does not say it, nor the registry: the set its channels are in
     temperature: float = 1.0  # scores are divided by it: above 1 lowers the confidence
     confidence_threshold: float = 0.0  # pixels less certain than this become unlabelled
 
@@ -77,13 +78,15 @@ class Predictor:
         threads = config.threads or os.cpu_count() or 1
         self._network = open_network(path, entry, config.device, config.precision, threads)
         self.gives_depth = self._network.gives_depth
-        channels, self.label_set = _label_sets(
-            entry.label_set if entry else "", config.label_set, path
-        )
-        if len(channels) != self._network.channels:
+        own = self._network.label_sets
+        if not own and entry is not None:
+            own = (load_label_set(entry.label_set),)
+        channels, self._slice, self.label_set = _choose(own, config.label_set, path)
+        said = sum(map(len, own or (channels,)))
+        if said != self._network.channels:
             raise ModelUnsupported(
                 f"{path}: scores {self._network.channels} classes, but label set "
-                f"{channels.name!r} has {len(channels)}"
+                f"{channels.name!r} has {said}"
             )
         self._labeller = ScoreLabeller(
             _channel_labels(channels, self.label_set),
@@ -105,23 +108,37 @@ class Predictor:
             rgb: (H, W, 3) uint8 RGB of any size.
 
         Raises:
-            InvalidInput: not such an image.
+            InvalidInput: not such an image, or of a size that the network does not take.
         """
         check_color(rgb, "rgb")
         with self._turn:
             output = self._network(rgb)
-        labels, confidence = self._labeller(output.scores, rgb.shape[:2])
+        scores = replace(output.scores, values=output.scores.values[..., self._slice])
+        labels, confidence = self._labeller(scores, rgb.shape[:2])
         return Prediction(labels, confidence, output.depth, output.normals)
 
 
-def _label_sets(own: str, wanted: str, path: os.PathLike) -> tuple[LabelSet, LabelSet]:
-    """Return the sets of the network's channels and of the labels that come out."""
+def _choose(
+    own: Sequence[LabelSet], wanted: str, path: os.PathLike
+) -> tuple[LabelSet, slice, LabelSet]:
+    """Return the set that is decided among, its channels, and the set of the labels that come out.
+
+    A network of two data sets scores both; the decision is among the classes of one of them.
+    """
     if not own and not wanted:
         raise InvalidInput(
             f"{path} is not in the registry: say with label_set which classes its channels are"
         )
-    channels = load_label_set(own or wanted)
-    return channels, load_label_set(wanted) if wanted else channels
+    if len(own) < 2:
+        channels = own[0] if own else load_label_set(wanted)
+        return channels, slice(None), load_label_set(wanted) if wanted else channels
+    start = 0
+    for label_set in own:
+        if label_set.name == wanted:
+            return label_set, slice(start, start + len(label_set)), label_set
+        start += len(label_set)
+    names = " and ".join(label_set.name for label_set in own)
+    raise InvalidInput(f"{path} knows {names}: say with label_set which, not {wanted!r}")
 
 
 def _channel_labels(channels: LabelSet, wanted: LabelSet) -> np.ndarray:

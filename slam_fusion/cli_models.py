@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on networks: ``models list``, ``models download``, ``models verify``."""
+"""Commands on networks: ``models list``, ``download``, ``verify``, ``export``."""
 
 import json
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import typer
 
 from slam_fusion.cli_options import Json
 
-app = typer.Typer(help="Networks: list, download, verify.", no_args_is_help=True)
+app = typer.Typer(help="Networks: list, download, verify, export.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A name of `models list`.")]
 
@@ -63,3 +63,31 @@ def verify(name: Name) -> None:
     from mtl_perception.models import find_model
 
     typer.echo(f"{find_model(name)}: right size and sha256")
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Argument(help="Our .safetensors, or published weights.")],
+    output: Annotated[Path, typer.Argument(help="What to write: .onnx or .safetensors.")],
+    network: Annotated[
+        str, typer.Option(help="For published weights: the network that they are of.")
+    ] = "",
+    label_set: Annotated[
+        list[str] | None,
+        typer.Option(help="Meaning of the channels, where the network does not say it."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read files that can run any code.")
+    ] = False,
+) -> None:
+    """Write a network as a file that the predictor runs."""
+    from mtl_perception.inference.runtimes import require_modules
+
+    require_modules("models export", "torch", "safetensors", "onnx", "onnxscript")
+    from mtl_perception.labels import load_label_set
+    from mtl_perception.networks.convert import read_network, write_network
+
+    label_sets = [load_label_set(name) for name in label_set or []]
+    stored, report = read_network(weights, network, label_sets, allow_pickle)
+    write_network(output, stored)
+    typer.echo(f"{output}: {output.stat().st_size / 2**20:.1f} MiB; {report}")

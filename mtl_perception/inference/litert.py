@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from mtl_perception.inference.framing import Letterbox
 from mtl_perception.inference.scores import NetworkOutput, ScoreMap
 from mtl_perception.inference.tflite_graph import expose_scores
+from mtl_perception.labels import LabelSet
 from mtl_perception.models import ModelCorrupt, ModelUnsupported
 
 MAX_TFLITE_BYTES = 256 << 20
@@ -32,9 +33,11 @@ class LiteRtSegmenter:
     Attributes:
         channels: classes scored.
         gives_depth: False.
+        label_sets: none; the registry or the user says what the channels are.
     """
 
     gives_depth = False
+    label_sets: tuple[LabelSet, ...] = ()
 
     def __init__(self, path: Path, threads: int) -> None:
         """Load and prepare the network.

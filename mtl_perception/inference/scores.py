@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from mtl_perception.inference.framing import Axis
+from mtl_perception.labels import LabelSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,7 @@ class ScoreMap:
     quantised tensor's zero point is not needed.
     """
 
-    values: np.ndarray  # (h, w, C) int8 or float32, finite, C-contiguous
+    values: np.ndarray  # (h, w, C) int8 or float32, finite, of any strides
     scale: float  # logits per unit of values
     x_axis: Axis  # image column -> grid column
     y_axis: Axis  # image row -> grid row
@@ -37,6 +38,7 @@ class Network(Protocol):
 
     channels: int  # classes scored
     gives_depth: bool
+    label_sets: tuple[LabelSet, ...]  # of the channels, one behind the other; () if it cannot say
 
     def __call__(self, rgb: np.ndarray) -> NetworkOutput:
         """Run on one (H, W, 3) uint8 RGB image of any size."""

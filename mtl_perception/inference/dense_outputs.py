@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What joint networks take and give, whatever runs them: an image in, one coarse map per task out.
+
+The networks see the whole image at its own size, normalised as for ImageNet. Their maps lie as in
+torch's ``interpolate(mode="bilinear", align_corners=False)``: cell i of n looks at pixel
+(i + 0.5) * pixels / n - 0.5. Maps are brought to image size first; then follow the argmax of
+scores, the absolute value of depth and the unit length of normals.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtl_perception.conventions import InvalidInput
+from mtl_perception.inference.framing import Axis
+from mtl_perception.inference.scores import NetworkOutput, ScoreMap
+from mtl_perception.models import ModelUnsupported
+
+MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's red, green and blue in 0..1."""
+
+STD = (0.229, 0.224, 0.225)
+"""Their standard deviations."""
+
+MIN_SIDE = 32
+"""Sides below it leave nothing of the image at the coarsest scale."""
+
+MAX_PIXELS = 1 << 23
+"""Largest image, 3840x2160 and a little: the maps inside a network take 300 bytes per pixel."""
+
+CHANNELS = {"depth": 1, "normals": 3}
+"""Channels of the tasks that are read besides ``labels``."""
+
+
+def check_size(rgb: np.ndarray) -> None:
+    """Refuse images that the networks cannot see anything in, or that would take all memory.
+
+    Raises:
+        InvalidInput: with the size that came.
+    """
+    height, width = rgb.shape[:2]
+    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+        raise InvalidInput(
+            f"rgb: {width}x{height} image, want sides of at least {MIN_SIDE} and at most "
+            f"{MAX_PIXELS} pixels in all"
+        )
+
+
+def check_tasks(channels: Mapping[str, int], path: Path) -> None:
+    """Refuse networks whose maps nobody here could read.
+
+    Args:
+        channels: of each task's map.
+        path: for the message.
+
+    Raises:
+        ModelUnsupported: no scores, or a task with an odd count of channels.
+    """
+    if channels.get("labels", 0) < 1:
+        raise ModelUnsupported(f"{path}: no class scores (labels) among its tasks {list(channels)}")
+    for task, count in CHANNELS.items():
+        if channels.get(task, count) != count:
+            raise ModelUnsupported(f"{path}: {task} has {channels[task]} channels, want {count}")
+
+
+def to_output(maps: Mapping[str, np.ndarray], shape: tuple[int, int]) -> NetworkOutput:
+    """Bring the maps of a network to what ``scores.Network`` returns.
+
+    Args:
+        maps: (C, h, w) float32 by task, of any strides: ``labels``; ``depth`` and ``normals``
+            where the network has them; others are not read.
+        shape: (H, W) of the image.
+
+    Raises:
+        ModelUnsupported: scores that are not finite.
+    """
+    values = maps["labels"].transpose(1, 2, 0)
+    if not np.isfinite(values).all():
+        raise ModelUnsupported("the network's scores are not finite: weights out of range?")
+    y_axis, x_axis = (_axis(n, m) for n, m in zip(values.shape[:2], shape, strict=True))
+    return NetworkOutput(
+        ScoreMap(values, 1.0, x_axis, y_axis),
+        _depth(maps["depth"], shape) if "depth" in maps else None,
+        _normals(maps["normals"], shape) if "normals" in maps else None,
+    )
+
+
+def _axis(cells: int, pixels: int) -> Axis:
+    step = cells / pixels
+    return Axis(step, 0.5 * step - 0.5, 0, cells - 1)
+
+
+def _depth(raw: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(1, h, w) of any sign to (H, W) metres; 0, which is unknown, where it is not finite."""
+    depth = _resize(raw[0], shape)
+    np.abs(depth, out=depth)
+    return np.nan_to_num(depth, copy=False, nan=0.0, posinf=0.0)
+
+
+def _normals(raw: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(3, h, w) of any length to (H, W, 3) of unit length, or zero."""
+    normals = _resize(np.ascontiguousarray(raw.transpose(1, 2, 0)), shape)
+    length = np.sqrt(np.einsum("ijk,ijk->ij", normals, normals))
+    normals /= np.maximum(length, np.finfo(np.float32).tiny)[..., np.newaxis]
+    return normals
+
+
+def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    image = np.ascontiguousarray(image)
+    return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

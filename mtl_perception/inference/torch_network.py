@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our .safetensors networks, run by torch on the CPU or on CUDA."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mtl_perception.inference.dense_outputs import (
+    MEAN,
+    MIN_SIDE,
+    STD,
+    check_size,
+    check_tasks,
+    to_output,
+)
+from mtl_perception.inference.scores import NetworkOutput
+from mtl_perception.models import ModelUnsupported
+from mtl_perception.networks.checkpoint import load_network
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TorchNetwork:
+    """A joint network: RGB image in, scores, depth and normals out.
+
+    Attributes:
+        channels: classes scored, over all label sets.
+        gives_depth: whether it has that head.
+        label_sets: meaning of the channels, one set behind the other.
+    """
+
+    def __init__(self, path: Path, device: str, precision: str, threads: int) -> None:
+        """Load a file that ``checkpoint.save_network`` wrote.
+
+        Args:
+            path: the .safetensors file.
+            device: auto (cuda where there is one), cpu, cuda or cuda:1.
+            precision: auto (bf16 on cuda, fp32 elsewhere), fp32, bf16.
+            threads: of torch on the CPU; a setting of the whole process.
+
+        Raises:
+            ModelMissing, ModelCorrupt, ModelUnsupported: see ``load_network``; or no such device
+                or precision; or a network without class scores.
+        """
+        self._device = _device(device)
+        self._dtype = _dtype(precision, self._device)
+        torch.set_num_threads(threads)
+        stored = load_network(path)
+        self.label_sets = stored.label_sets
+        self._model = self._prepare(stored.model)
+        self._offset = -torch.tensor(MEAN).div(torch.tensor(STD)).to(self._device)[:, None, None]
+        self._scale = torch.tensor(STD).mul(255).reciprocal().to(self._device)[:, None, None]
+        maps = self._run(np.zeros((2 * MIN_SIDE, 2 * MIN_SIDE, 3), np.uint8))
+        check_tasks({task: len(values) for task, values in maps.items()}, path)
+        self.channels = len(maps["labels"])
+        self.gives_depth = "depth" in maps
+
+    def _prepare(self, model: nn.Module) -> nn.Module:
+        model = model.to(self._device, memory_format=torch.channels_last)
+        for module in model.modules():
+            # Statistics and affine of batch norm stay in fp32, as torch's kernels expect them.
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                for parameter in module.parameters(recurse=False):
+                    parameter.data = parameter.data.to(self._dtype)
+        return model.eval()
+
+    def __call__(self, rgb: np.ndarray) -> NetworkOutput:
+        """Run on one image.
+
+        Args:
+            rgb: (H, W, 3) uint8 RGB.
+
+        Raises:
+            InvalidInput: an image too small or too large.
+        """
+        check_size(rgb)
+        return to_output(self._run(rgb), rgb.shape[:2])
+
+    @torch.inference_mode()
+    def _run(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
+        """Return (C, h, w) float32 by task."""
+        image = torch.from_numpy(np.ascontiguousarray(rgb))
+        if self._device.type == "cuda":
+            image = image.pin_memory().to(self._device, non_blocking=True)
+        # The image's bytes are channels_last already, and stay so.
+        x = image.permute(2, 0, 1)[None].float()  # (1, 3, H, W)
+        x = x.mul_(self._scale).add_(self._offset)
+        outputs = self._model(x.to(self._dtype))
+        return {task: values[0].float().cpu().numpy() for task, values in outputs.items()}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelUnsupported(f"device {name!r}: want auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ModelUnsupported(f"device {name!r}: want auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelUnsupported(
+            f"device {name!r}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices here; take cpu or auto"
+        )
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        raise ModelUnsupported(f"precision {name!r}: torch has auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]

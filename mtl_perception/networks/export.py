@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks to ONNX, for ``inference.onnx_network`` and for other programs."""
+
+import os
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from mtl_perception.inference.dense_outputs import MIN_SIDE
+from mtl_perception.labels import LabelSet
+from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
+
+OPSET = 18
+"""Version of ONNX's operators: the oldest whose Resize has what the networks need."""
+
+INPUT = "images"
+"""Name of the input: (1, 3, height, width) float32 RGB, ImageNet-normalised."""
+
+
+class _Tuple(nn.Module):
+    """A network with its outputs in a fixed order, as ONNX wants them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.model(images)
+        return tuple(outputs[task] for task in self.model.tasks)
+
+
+def export_onnx(path: Path, model: nn.Module, *label_sets: LabelSet) -> None:
+    """Write a network as ONNX; whole, or not at all.
+
+    Height and width stay free. The outputs are named like the tasks; configuration and label sets
+    travel as metadata. Batch normalisation is folded into the convolutions.
+
+    Args:
+        path: .onnx; replaced if it is there.
+        model: a network of ``presets.build``; left as it is, but in evaluation mode.
+        label_sets: meaning of the "labels" channels, one set behind the other.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    size = {2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)}
+    program = torch.onnx.export(
+        _Tuple(model).eval(),
+        (torch.zeros(1, 3, 99, 130),),  # odd and even, and equal to no width of the networks
+        input_names=[INPUT],
+        output_names=list(model.tasks),
+        dynamic_shapes=(size,),
+        opset_version=OPSET,
+        verbose=False,
+    )
+    proto = program.model_proto
+    metadata = NetworkMetadata(model.config.to_dict(), label_sets)
+    onnx.helper.set_model_props(proto, metadata.to_strings())
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(proto.SerializeToString())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
