@@ -75,10 +75,11 @@ class NekrasovNet(nn.Module):
         )
         self.heads = nn.ModuleDict()
         for task, name in HEADS.items():
-            if task in config.tasks and config.pre_heads:
+            if task not in config.tasks:
+                continue
+            if config.pre_heads:
                 self.heads[f"pre_{name}"] = conv1x1(WIDTH, WIDTH, groups=WIDTH)
-            if task in config.tasks:
-                self.heads[name] = nn.Conv2d(WIDTH, config.channels[task], 3, padding=1)
+            self.heads[name] = nn.Conv2d(WIDTH, config.channels[task], 3, padding=1)
         self.apply(_init)
         self.register_state_dict_post_hook(_to_released_names)
         self.register_load_state_dict_pre_hook(_from_released_names)
@@ -125,17 +126,16 @@ def _init(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-# The released state_dict is flat: "layer1.0.weight", "conv8.weight", "segm.bias". No two parts have
-# a child of the same name, so the part's name can be left out on saving and found on loading.
-
-
 def _to_released_names(net: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Leave out the part's name: "decoder.conv8.weight" was released as "conv8.weight"."""
     for key in [key for key in state if key.startswith(prefix)]:
-        _, name = key.removeprefix(prefix).split(".", 1)
-        state[prefix + name] = state.pop(key)
+        part, _, name = key.removeprefix(prefix).partition(".")
+        # Every entry is put back, for the order to stay.
+        state[prefix + name if part in PARTS else key] = state.pop(key)
 
 
 def _from_released_names(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Find the part again: no two have a child of the same name."""
     owner: Mapping[str, str] = {
         child: part for part in PARTS for child, _ in net.get_submodule(part).named_children()
     }
