@@ -12,23 +12,23 @@ from typing import Any
 import apsw
 from rosbags import rosbag1, rosbag2
 from rosbags.interfaces import Connection
-from rosbags.rosbag2.reader import zstd  # a backport, and Python's own from 3.14 on
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from slam_fusion.bag_unpack import ZstdError, bound_chunks, unpack_zstd
 from slam_fusion.mcap_mend import MendedMcap
 from slam_fusion.recording import BadRecording
 
 logger = logging.getLogger(__name__)
 
-DESERIALIZE_ERRORS = (SerdeError, zstd.ZstdError, struct.error, ValueError, IndexError)
+DESERIALIZE_ERRORS = (SerdeError, ZstdError, struct.error, ValueError, IndexError)
 """What a damaged message raises: the library's own error, and what its unpacking leaves through."""
 
 READ_ERRORS = (
     rosbag1.ReaderError,
     rosbag2.ReaderError,
     apsw.Error,
-    zstd.ZstdError,
+    ZstdError,
     OSError,
     EOFError,
     struct.error,
@@ -40,9 +40,6 @@ READ_ERRORS = (
     MemoryError,
 )
 """What a damaged file raises: the readers take sizes and offsets from the file on trust."""
-
-MAX_MESSAGE_BYTES = 2**30
-"""A compressed message that unpacks to more is cut there, and then is damaged."""
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SUFFIXES = (".mcap", ".db3", ".bag")
@@ -69,6 +66,7 @@ class BagFiles:
         Raises:
             BadRecording: damaged, empty or unsupported; says what to do.
         """
+        bound_chunks()
         self.path = path
         self.notes: list[str] = []  # what was mended, for people
         self._readers = self._open()
@@ -123,7 +121,7 @@ class BagFiles:
         if self._is_ros1:
             return self._types.deserialize_ros1(raw, msgtype)
         if raw[:4] == _ZSTD_MAGIC:  # only metadata.yaml says so, and CDR begins with a zero
-            raw = zstd.ZstdDecompressor().decompress(raw, max_length=MAX_MESSAGE_BYTES)
+            raw = unpack_zstd(raw)
         return self._types.deserialize_cdr(raw, msgtype)
 
     def note(self, text: str) -> None:
@@ -140,7 +138,12 @@ class BagFiles:
     def _open(self) -> list[Any]:
         if (self.path / "metadata.yaml").exists():
             try:
-                return [_opened(rosbag2.Reader(self.path))]
+                reader = _opened(rosbag2.Reader(self.path))
+                if reader.compression_mode != "message":
+                    return [reader]
+                # The files alone give the messages as they are, which we unpack within a bound.
+                reader.close()
+                return self._open_each(_bag_files(self.path))
             except READ_ERRORS as error:
                 files = _bag_files(self.path)
                 if not files:

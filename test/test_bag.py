@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
+import lz4.frame
 import numpy as np
 import pytest
 from rosbags import rosbag1, rosbag2
+from rosbags.rosbag2 import storage_mcap
+from rosbags.rosbag2.reader import zstd
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
+from slam_fusion import bag_unpack
 from slam_fusion.bag_messages import BagMessages
 from slam_fusion.bag_write import BagNotWritten, write_bag
 from slam_fusion.frame import Frame
@@ -232,6 +237,27 @@ def test_a_bag_without_metadata_is_read_from_its_file(tmp_path, storage, compres
     with open_recording(tmp_path / "bag") as recording:
         assert len(list(recording.frames())) == 3
         assert "no metadata.yaml" in recording.describe()
+
+
+def test_a_chunk_that_holds_more_than_it_promises_is_not_unpacked(tmp_path):
+    write_bag(tmp_path / "bag", fake_frames(1), compression="storage")
+    with open_recording(tmp_path / "bag"):
+        pass
+    for pack, name in ((zstd.compress, "zstd"), (lz4.frame.compress, "lz4")):
+        bomb = pack(bytes(2**28))
+        tracemalloc.start()
+        with pytest.raises(rosbag2.ReaderError, match="expected 1000 bytes"):
+            storage_mcap.decompress(bomb, name, 1000, 0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**22, name
+
+
+def test_a_message_that_unpacks_without_end_is_cut_and_costs_its_frame(tmp_path, monkeypatch):
+    write_bag(tmp_path / "bag", fake_frames(2), compression="message")
+    monkeypatch.setattr(bag_unpack, "MAX_BYTES", 150)
+    with pytest.raises(BadRecording, match="no depth images"):
+        open_recording(tmp_path / "bag")
 
 
 def test_a_truncated_sqlite_bag_says_what_to_do(tmp_path):

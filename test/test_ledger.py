@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import errno
 
 import pytest
 
@@ -27,10 +28,10 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_part_of_the_new(tmp_pat
     path.write_text("old")
 
     def full(_):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space.*ledger.csv"):
         Ledger().write_csv(path)
     assert [p.name for p in tmp_path.iterdir()] == ["ledger.csv"] and path.read_text() == "old"
 
