@@ -20,9 +20,10 @@ from slam_fusion.bag_topics import (
     find_topics,
 )
 from slam_fusion.frame import Frame
+from slam_fusion.image_sets import DECODERS, MISSING, refusal_outcome
 from slam_fusion.ledger import Ledger, Outcome
 from slam_fusion.poses import PoseSource
-from slam_fusion.recording import BadRecording, Problem, RecordingOptions, refusal_outcome
+from slam_fusion.recording import BadRecording, Problem, RecordingOptions
 from slam_fusion.sync import StampMatcher
 from slam_fusion.transform_tree import frame_name
 
@@ -30,19 +31,6 @@ logger = logging.getLogger(__name__)
 
 PENDING_SETS = 30
 """Incomplete image sets kept: a network that lags its camera by a second still finds its images."""
-
-_MISSING = {
-    "depth": Outcome.NO_DEPTH,
-    "color": Outcome.NO_COLOR,
-    "labels": Outcome.NO_LABELS,
-    "confidence": Outcome.NO_LABELS,
-}
-_DECODERS = {
-    "depth": encodings.decode_depth,
-    "color": encodings.decode_color,
-    "labels": encodings.decode_labels,
-    "confidence": encodings.decode_confidence,
-}
 
 
 class BagRecording:
@@ -103,7 +91,7 @@ class BagRecording:
         """
         kinds = self._topics.by_kind()
         tolerance_ns = round(self._options.approx_sync_s * 1e9)
-        missing = {kind: _MISSING[kind] for kind in kinds}
+        missing = {kind: MISSING[kind] for kind in kinds}
         matcher = StampMatcher(missing, self._ledger, PENDING_SETS, tolerance_ns)
         kind_of = {topic: kind for kind, topic in kinds.items()}
         info, is_empty = self._first_info, True
@@ -140,7 +128,7 @@ class BagRecording:
 
     def _frame(self, stamp_ns: int, images: Mapping[str, Any], info: Any) -> Frame | None:
         try:
-            arrays = {kind: _DECODERS[kind](msg) for kind, msg in images.items()}
+            arrays = {kind: DECODERS[kind](msg) for kind, msg in images.items()}
             height, width = arrays["depth"].shape
             camera = self._camera(info, width, height)
             camera_frame = self._options.camera_frame or images["depth"].header.frame_id

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Protocol
 
 from mtl_perception.conventions import DenseSlamError, Intrinsics, InvalidInput
-from mtl_perception.image_errors import BadCameraInfo, BadImage, UnknownEncoding
 from mtl_perception.labels import LabelSet
 from slam_fusion.frame import Frame
 from slam_fusion.ledger import Outcome
@@ -148,16 +147,6 @@ class Recording(Protocol):
     ) -> None:
         """Close the files."""
         ...
-
-
-def refusal_outcome(error: InvalidInput) -> Outcome:
-    """Return the ledger's reason for an image set that a decoder or ``Frame`` refused."""
-    if isinstance(error, UnknownEncoding):
-        return Outcome.BAD_ENCODING
-    if isinstance(error, BadCameraInfo):
-        return Outcome.BAD_CAMERA_INFO
-    # Sizes that disagree are all that Frame refuses in arrays that a decoder made.
-    return Outcome.BAD_IMAGE if isinstance(error, BadImage) else Outcome.SIZE_MISMATCH
 
 
 def load_intrinsics(path: Path, width: int, height: int) -> Intrinsics:

@@ -15,13 +15,13 @@ from mtl_perception.encodings import metres_from_millimetres
 from mtl_perception.image_errors import BadImage
 from mtl_perception.labels import LabelSet
 from slam_fusion.frame import Frame
+from slam_fusion.image_sets import refusal_outcome
 from slam_fusion.poses import PoseSource
 from slam_fusion.recording import (
     BadRecording,
     Problem,
     RecordingOptions,
     load_intrinsics,
-    refusal_outcome,
 )
 from slam_fusion.rgbd_files import ImageFiles, listed_files, numbered_files
 from slam_fusion.trajectory import Trajectory

@@ -12,26 +12,14 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mtl_perception import ros
 from mtl_perception.conventions import Intrinsics, InvalidInput
-from mtl_perception.image_errors import BadCameraInfo, BadImage, UnknownEncoding
+from mtl_perception.image_errors import BadCameraInfo
 from slam_fusion.frame import Frame
+from slam_fusion.image_sets import DECODERS, MISSING, refusal_outcome
 from slam_fusion.ledger import Ledger, Outcome
 from slam_fusion.node_config import FusionNodeConfig
 from slam_fusion.sync import StampMatcher
 
 log = logging.getLogger(__name__)
-
-_MISSING = {
-    "depth": Outcome.NO_DEPTH,
-    "labels": Outcome.NO_LABELS,
-    "confidence": Outcome.NO_LABELS,
-    "color": Outcome.NO_COLOR,
-}
-_DECODERS = {
-    "depth": ros.depth_from_msg,
-    "labels": ros.labels_from_msg,
-    "confidence": ros.confidence_from_msg,
-    "color": ros.color_from_msg,
-}
 
 
 class ImageInputs:
@@ -60,7 +48,7 @@ class ImageInputs:
         kinds += [k for k in ("labels", "confidence", "color") if getattr(config, f"use_{k}")]
         self.received = dict.fromkeys([*kinds, "camera_info"], 0)
         self._matcher = StampMatcher(
-            {kind: _MISSING[kind] for kind in kinds},
+            {kind: MISSING[kind] for kind in kinds},
             ledger,
             config.sync_queue_size,
             round(config.approx_sync_max_interval * 1e9) if config.approx_sync else 0,
@@ -157,21 +145,15 @@ class ImageInputs:
     def _finish_set(self, stamp_ns: int, messages: dict[str, Image]) -> None:
         try:
             frame = self._to_frame(stamp_ns, messages)
-        except UnknownEncoding as error:
-            self._ledger.record(stamp_ns, Outcome.BAD_ENCODING, str(error))
-        except BadImage as error:
-            self._ledger.record(stamp_ns, Outcome.BAD_IMAGE, str(error))
-        except BadCameraInfo as error:
-            self._ledger.record(stamp_ns, Outcome.BAD_CAMERA_INFO, str(error))
         except InvalidInput as error:
-            self._ledger.record(stamp_ns, Outcome.SIZE_MISMATCH, str(error))
+            self._ledger.record(stamp_ns, refusal_outcome(error), str(error))
         else:
             self._on_frame(frame)
 
     def _to_frame(self, stamp_ns: int, messages: dict[str, Image]) -> Frame:
         if self._intrinsics is None:
             raise BadCameraInfo(self._camera_problem)
-        images = {kind: _DECODERS[kind](msg) for kind, msg in messages.items()}
+        images = {kind: DECODERS[kind](msg) for kind, msg in messages.items()}
         return Frame(
             stamp_ns=stamp_ns,
             camera_frame=messages["depth"].header.frame_id,
