@@ -12,7 +12,7 @@ NUMBA = "numba>=0.68"
 OPENCV = "opencv-python>=4.11,<5"
 
 EXTRAS = {
-    "perception": ["ai-edge-litert>=2.3", NUMBA, OPENCV],
+    "perception": ["ai-edge-litert>=2.3", "onnxruntime>=1.23", NUMBA, OPENCV],
     "fusion": [
         "open3d>=0.20",
         "rich>=15.0",
@@ -37,7 +37,8 @@ EXTRAS = {
     ],
     # ROS's build tool, likewise: a ROS install brings its own.
     "colcon": ["colcon-core>=0.21", "colcon-python-setup-py>=0.2.9", "colcon-ros>=0.5"],
-    "train": ["torch>=2.13"],
+    # The networks themselves: training, published weights, export.
+    "torch": ["onnx>=1.23", "onnxscript>=0.7", "safetensors>=0.8", "torch>=2.13"],
     "test": ["pytest>=9.2"],
     "dev": ["mypy>=2.4", "ruff>=0.17"],
 }
@@ -46,7 +47,7 @@ setup(
     name=NAME,
     version="0.1.0",
     packages=find_packages(include=["mtl_perception*", "slam_fusion*"]),
-    package_data={"mtl_perception": ["*.yaml", "label_sets/*"]},
+    package_data={"mtl_perception": ["*.yaml", "label_sets/*", "networks/data/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

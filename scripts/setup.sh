@@ -105,4 +105,14 @@ pip_install() {
 }
 pip_install --upgrade pip # distributions ship old ones, which differ
 pip_install --editable ".[$extras]"
+
+# Torch only where pip would take a build for CPUs, or has one already: the build with CUDA is
+# gigabytes, and whoever has a GPU may want another. Nothing but the networks' tests needs it.
+if plan=$(pip_install --quiet --dry-run --report - torch 2>/dev/null) &&
+    ! printf '%s' "$plan" | grep -q '"nvidia-'; then
+    pip_install --editable ".[torch]" || echo "setup: torch did not install; going on without"
+else
+    echo "setup: no CPU build of torch for Python $version here, the networks' tests will be skipped;" \
+        "for the build with CUDA type: $venv/bin/python -m pip install -c constraints.txt '.[torch]'"
+fi
 echo "$key" >"$stamp"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.labels import LabelSet, load_label_set
+from mtl_perception.models import ModelUnsupported
 from mtl_perception.networks.checkpoint import (
     StoredNetwork,
     load_network,
@@ -38,7 +39,10 @@ def read_network(
         InvalidInput: no such preset, or published weights of a part of the network only.
     """
     if not preset:
-        stored = load_network(path)
+        try:
+            stored = load_network(path)
+        except ModelUnsupported as error:
+            raise ModelUnsupported(f"{error} (published weights need --network)") from None
         return StoredNetwork(stored.model, tuple(label_sets) or stored.label_sets), "our own file"
     model = build(preset).eval()
     report = load_weights(model, path, allow_pickle)
