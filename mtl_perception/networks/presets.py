@@ -9,11 +9,13 @@ from typing import Any
 from torch import nn
 
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.networks import nekrasov, xdistill_depth
+from mtl_perception.networks import mti_net, nekrasov, pad_net, xdistill_depth
 from mtl_perception.networks.config import NetworkConfig
 
 PRESETS: Mapping[str, NetworkConfig] = {
     **nekrasov.presets(),
+    **pad_net.presets(),
+    **mti_net.presets(),
     **xdistill_depth.presets(),
 }
 """Configurations by name; every method brings its own through ``presets()``."""
