@@ -242,23 +242,42 @@ def test_an_encoder_alone_leaves_the_decoder_as_it_is(source: nn.Module, tmp_pat
         load_weights(model, tmp_path / "part.pth")
 
 
-class OnBackbone(nn.Module):
-    """A network on an encoder that keeps the names of the library it comes from."""
+@pytest.mark.parametrize(
+    ("preset", "prefix", "classifier"),
+    [
+        ("pad-net-nyud", "backbone.0", "fc.weight"),
+        ("pad-net-nyud-vgg16", "backbone.0", "classifier.0.weight"),
+        ("pad-net-nyud-alexnet", "backbone.0", "classifier.1.weight"),
+        ("pad-net-nyud-hrnet18", "backbone.0", "incre_modules.0.0.conv1.weight"),
+        ("mti-net-nyud-hrnet18", "backbone", "final_layer.0.weight"),
+        ("mti-net-nyud-resnet50", "backbone.0", "fc.bias"),
+        ("x-distill-r18", "encoder", "fc.bias"),
+    ],
+)
+def test_an_imagenet_encoder_is_found_inside_a_network(
+    preset: str, prefix: str, classifier: str, tmp_path: Path
+) -> None:
+    source, model = build(preset), build(preset)
+    encoder = without_counters(source.get_submodule(prefix).state_dict())
+    torch.save(encoder | {classifier: torch.ones(9)}, tmp_path / "imagenet.pth")
+    report = load_weights(model, tmp_path / "imagenet.pth")
+    assert report.naming == f"ImageNet encoder ({prefix})" and report.partial
+    assert report.dropped == (classifier,) and report.loaded == len(encoder)
+    for name, tensor in model.get_submodule(prefix).state_dict().items():
+        assert torch.equal(tensor, encoder.get(name, tensor)), name
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = nn.ModuleDict({"conv1": nn.Conv2d(3, 4, 3), "bn1": nn.BatchNorm2d(4)})
-        self.head = nn.Conv2d(4, 2, 1)
 
-
-def test_an_imagenet_encoder_is_found_inside_a_network(tmp_path: Path) -> None:
-    source, model = OnBackbone(), OnBackbone()
-    file = without_counters(source.backbone.state_dict()) | {"fc.weight": torch.ones(1000, 4)}
-    torch.save(file, tmp_path / "resnet.pth")
-    report = load_weights(model, tmp_path / "resnet.pth")
-    assert report.naming == "ImageNet encoder (backbone)" and report.dropped == ("fc.weight",)
-    assert torch.equal(model.backbone["conv1"].weight, source.backbone["conv1"].weight)
-    assert not torch.equal(model.head.weight, source.head.weight)
+@pytest.mark.parametrize("preset", ["pad-net-nyud-hrnet18", "mti-net-nyud-hrnet18"])
+def test_public_pad_net_and_mti_net_files_load_bit_for_bit(
+    preset: str, images: Tensor, tmp_path: Path
+) -> None:
+    source, model = lively_network(preset), build(preset)
+    state = under_data_parallel(source.state_dict())
+    torch.save({"epoch": 7, "optimizer": {"state": {}}, "model": state}, tmp_path / "net.pth.tar")
+    report = load_weights(model, tmp_path / "net.pth.tar")
+    assert report.naming == "the network's own names, saved under DataParallel"
+    assert report.loaded == len(state) and not report.kept and not report.dropped
+    assert_same_outputs(model, source, images)
 
 
 def test_our_own_file_is_all_that_is_needed(

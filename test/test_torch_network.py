@@ -77,6 +77,21 @@ def test_labels_confidence_depth_and_normals_are_those_of_plain_torch(
     assert prediction.depth.dtype == prediction.normals.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "preset", ["pad-net-nyud-alexnet", "pad-net-nyud-hrnet18", "mti-net-nyud-hrnet18-auxiliary"]
+)
+def test_the_other_joint_networks_come_through_the_same_door(preset: str, tmp_path: Path) -> None:
+    model, rgb = lively_network(preset), image((67, 90))
+    save_network(tmp_path / "net.safetensors", model, NYU)
+    prediction = Predictor(PredictorConfig(model=str(tmp_path / "net.safetensors"), device="cpu"))(
+        rgb
+    )
+    expected = plain_torch(model, rgb)
+    assert (prediction.labels == expected.labels.numpy()).mean() > 0.995
+    scale = float(expected.depth.max())
+    np.testing.assert_allclose(prediction.depth, expected.depth.numpy(), atol=1e-4 * scale)
+
+
 def test_bf16_is_close_to_fp32(file: Path) -> None:
     rgb = image((240, 320))
     single = TorchNetwork(file, "cpu", "fp32", 1)(rgb).scores.values

@@ -30,6 +30,9 @@ MIN_SIDE = 32
 MAX_PIXELS = 1 << 23
 """Largest image, 3840x2160 and a little: the maps inside a network take 300 bytes per pixel."""
 
+READ = ("labels", "depth", "normals")
+"""Tasks that become part of a prediction; contours, parts and saliency have no reader yet."""
+
 CHANNELS = {"depth": 1, "normals": 3}
 """Channels of the tasks that are read besides ``labels``."""
 

@@ -9,7 +9,14 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.inference.dense_outputs import MEAN, STD, check_size, check_tasks, to_output
+from mtl_perception.inference.dense_outputs import (
+    MEAN,
+    READ,
+    STD,
+    check_size,
+    check_tasks,
+    to_output,
+)
 from mtl_perception.inference.scores import NetworkOutput
 from mtl_perception.models import ModelCorrupt, ModelUnsupported
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
@@ -67,7 +74,7 @@ class OnnxNetwork:
         levels = np.arange(256, dtype=np.float32)[:, np.newaxis] / 255
         mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
         self._tables = ((levels - mean) / std).T.copy()  # (3, 256)
-        self._wanted = [task for task in ("labels", "depth", "normals") if task in channels]
+        self._wanted = [task for task in READ if task in channels]
 
     def __call__(self, rgb: np.ndarray) -> NetworkOutput:
         """Run on one image.

@@ -10,6 +10,7 @@ from torch import nn
 from mtl_perception.inference.dense_outputs import (
     MEAN,
     MIN_SIDE,
+    READ,
     STD,
     check_size,
     check_tasks,
@@ -88,7 +89,7 @@ class TorchNetwork:
         x = image.permute(2, 0, 1)[None].float()  # (1, 3, H, W)
         x = x.mul_(self._scale).add_(self._offset)
         outputs = self._model(x.to(self._dtype))
-        return {task: values[0].float().cpu().numpy() for task, values in outputs.items()}
+        return {task: outputs[task][0].float().cpu().numpy() for task in READ if task in outputs}
 
 
 def _device(name: str) -> torch.device:
