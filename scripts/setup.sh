@@ -113,6 +113,6 @@ if plan=$(pip_install --quiet --dry-run --report - torch 2>/dev/null) &&
     pip_install --editable ".[torch]" || echo "setup: torch did not install; going on without"
 else
     echo "setup: no CPU build of torch for Python $version here, the networks' tests will be skipped;" \
-        "for the build with CUDA type: $venv/bin/python -m pip install -c constraints.txt '.[torch]'"
+        "for the build with CUDA type: $venv/bin/python -m pip install -c constraints.txt -e '.[torch]'"
 fi
 echo "$key" >"$stamp"
