@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compressed parts of bags, unpacked within a bound: a kilobyte of zstd can hold gigabytes."""
 
-from lz4.frame import LZ4FrameDecompressor
+from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.rosbag2 import storage_mcap
 from rosbags.rosbag2.reader import zstd  # a backport, and Python's own from 3.14 on
 
