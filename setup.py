@@ -67,7 +67,7 @@ setup(
             "dense-semantic-slam = slam_fusion.cli:main",
             "perception_node = mtl_perception.node:main",
             "fusion_node = slam_fusion.node:main",
-            "play_node = slam_fusion.node_play:main",
+            "play_node = slam_fusion.play.node_play:main",
         ]
     },
 )

@@ -16,7 +16,7 @@ from benchmarks import bench_fusion
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.frame import Frame
-from slam_fusion.recording import open_recording
+from slam_fusion.recordings.recording import open_recording
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ import numpy as np
 import open3d as o3d
 import open3d.core as o3c
 
-from slam_fusion.block_store import BLOCK_VOXELS, BYTES_PER_VOXEL
 from slam_fusion.frame import Frame
+from slam_fusion.tsdf.block_store import BLOCK_VOXELS, BYTES_PER_VOXEL
 from slam_fusion.volume import SemanticVolume, VolumeConfig
 
 CLASSES = 40

@@ -15,7 +15,7 @@ from slam_fusion.frame import Frame
 if TYPE_CHECKING:
     from mtl_perception.predictor import Predictor
     from slam_fusion.mapper import Mapper
-    from slam_fusion.recording import Recording
+    from slam_fusion.recordings.recording import Recording
 
 
 log = logging.getLogger(__name__)

@@ -14,17 +14,17 @@ from std_srvs.srv import Trigger
 from mtl_perception import ros
 from mtl_perception.conventions import DenseSlamError, InvalidInput
 from mtl_perception.labels import LabelSet, load_label_set
-from slam_fusion.export import MAP_FILE, OutputFolderError, package_versions, prepare_folder
 from slam_fusion.frame import Frame
 from slam_fusion.ledger import Outcome
-from slam_fusion.map_io import save_map, snapshot
+from slam_fusion.live.ros_diagnostics import FusionDiagnostics
+from slam_fusion.live.ros_inputs import ImageInputs
+from slam_fusion.live.ros_map_publisher import MapPublisher
+from slam_fusion.live.ros_poses import open_pose_source
 from slam_fusion.mapper import Mapper
 from slam_fusion.node_config import FusionNodeConfig
-from slam_fusion.ply import write_ply
-from slam_fusion.ros_diagnostics import FusionDiagnostics
-from slam_fusion.ros_inputs import ImageInputs
-from slam_fusion.ros_map_publisher import MapPublisher
-from slam_fusion.ros_poses import open_pose_source
+from slam_fusion.output.export import MAP_FILE, OutputFolderError, package_versions, prepare_folder
+from slam_fusion.output.map_io import save_map, snapshot
+from slam_fusion.output.ply import write_ply
 from slam_fusion.sync import CLOCK_JUMP_NS
 from slam_fusion.volume import SemanticVolume
 

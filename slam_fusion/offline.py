@@ -7,10 +7,10 @@ from pathlib import Path
 from time import perf_counter
 
 from mtl_perception.predictor import Predictor
-from slam_fusion.export import Summary, export_folder, prepare_folder
 from slam_fusion.labelling import Labeller, LabelSource
 from slam_fusion.mapper import Mapper
-from slam_fusion.recording import Recording
+from slam_fusion.output.export import Summary, export_folder, prepare_folder
+from slam_fusion.recordings.recording import Recording
 
 Progress = Callable[[int], None]
 """Called after every frame with the count of frames read so far."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import InvalidInput
-from slam_fusion.atomic_file import atomic_file
 from slam_fusion.geometry import (
     check_se3,
     interpolate_se3,
@@ -16,6 +15,7 @@ from slam_fusion.geometry import (
     quat_xyzw_from_matrix,
     se3,
 )
+from slam_fusion.output.atomic_file import atomic_file
 from slam_fusion.poses import PoseNever
 
 MAX_POSES = 5_000_000

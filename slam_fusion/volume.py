@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
-from slam_fusion import surface
-from slam_fusion.block_store import BLOCK_BYTES, BLOCK_VOXELS, BYTES_PER_VOXEL, BlockStore
-from slam_fusion.block_store import VolumeFull as VolumeFull  # part of this module's face
 from slam_fusion.frame import Frame, Surface
 from slam_fusion.geometry import invert_se3
-from slam_fusion.kernels_blocks import BLOCK_SIDE, KEY_LIMIT, touched_blocks, unpack_keys
-from slam_fusion.kernels_extract import surface_voxels
-from slam_fusion.kernels_integrate import integrate_blocks
-from slam_fusion.volume_state import VolumeConfig, VolumeState
+from slam_fusion.tsdf import surface
+from slam_fusion.tsdf.block_store import BLOCK_BYTES, BLOCK_VOXELS, BYTES_PER_VOXEL, BlockStore
+from slam_fusion.tsdf.block_store import VolumeFull as VolumeFull  # part of this module's face
+from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, KEY_LIMIT, touched_blocks, unpack_keys
+from slam_fusion.tsdf.kernels_extract import surface_voxels
+from slam_fusion.tsdf.kernels_integrate import integrate_blocks
+from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState
 
 LABEL_BAND_VOXELS = 3.0
 """Labels are taken this near to the surface. Wider, silhouettes smear onto what lies behind;

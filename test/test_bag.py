@@ -14,14 +14,14 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
-from slam_fusion import bag_unpack
-from slam_fusion.bag_messages import BagMessages
-from slam_fusion.bag_write import BagNotWritten, write_bag
 from slam_fusion.frame import Frame
 from slam_fusion.geometry import se3
 from slam_fusion.ledger import Outcome
 from slam_fusion.poses import PoseNever
-from slam_fusion.recording import BadRecording, RecordingOptions, open_recording
+from slam_fusion.recordings import bag_unpack
+from slam_fusion.recordings.bag_messages import BagMessages
+from slam_fusion.recordings.bag_write import BagNotWritten, write_bag
+from slam_fusion.recordings.recording import BadRecording, RecordingOptions, open_recording
 
 S = 10**9
 TENTH = S // 10

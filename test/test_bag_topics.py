@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from slam_fusion.bag_topics import ImageTopic, find_pose_topic, find_topics
-from slam_fusion.recording import BadRecording, RecordingOptions
+from slam_fusion.recordings.bag_topics import ImageTopic, find_pose_topic, find_topics
+from slam_fusion.recordings.recording import BadRecording, RecordingOptions
 
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 

@@ -12,8 +12,8 @@ import pytest
 
 from mtl_perception.models import list_models
 from slam_fusion import cli, cli_map, cli_options, cli_tools, doctor
-from slam_fusion.node_environment import private_environment
-from slam_fusion.ply import read_ply, write_ply
+from slam_fusion.live.node_environment import private_environment
+from slam_fusion.output.ply import read_ply, write_ply
 
 HEAVY = ("open3d", "numba", "cv2", "rclpy", "rosbags", "scipy", "torch", "ai_edge_litert")
 
@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy():
 
 def test_flags_are_fields_of_what_they_configure():
     from slam_fusion.mapper import MapperConfig
-    from slam_fusion.recording import RecordingOptions
+    from slam_fusion.recordings.recording import RecordingOptions
 
     known = {f.name for f in (*fields(RecordingOptions), *fields(MapperConfig))}
     own = {"source", "out", "labels", "label_set", "model", "threads", "as_json", "return"}

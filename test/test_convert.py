@@ -10,7 +10,7 @@ import pytest
 
 from mtl_perception.inference.runtimes import require_modules
 from mtl_perception.models import ModelUnsupported
-from slam_fusion import cli
+from slam_fusion.commands import cli
 
 needs_torch = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("torch", "safetensors", "onnx", "onnxscript"))),

@@ -11,11 +11,11 @@ pytest.importorskip("ai_edge_litert", reason="needs the LiteRT runtime")
 
 from mtl_perception.conventions import UNLABELLED
 from mtl_perception.labels import LABEL_SETS
-from slam_fusion.demo import load_predictor, map_bag, run_demo
-from slam_fusion.demo_nodes import private_ros
-from slam_fusion.demo_report import Looks, comparable_classes, draw_looks
-from slam_fusion.demo_room import RoomWalk, make_recording
-from slam_fusion.recording import open_recording
+from slam_fusion.demo.main import load_predictor, map_bag, run_demo
+from slam_fusion.demo.nodes import private_ros
+from slam_fusion.demo.report import Looks, comparable_classes, draw_looks
+from slam_fusion.demo.room import RoomWalk, make_recording
+from slam_fusion.recordings.recording import open_recording
 
 NYU, ADE = LABEL_SETS["nyu40"], LABEL_SETS["ade20k32"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
-from slam_fusion.evaluate import LABEL_REACH, Truth, evaluate_map, seen_points
-from slam_fusion.evaluate_masks import (
+from slam_fusion.evaluation.evaluate import LABEL_REACH, Truth, evaluate_map, seen_points
+from slam_fusion.evaluation.evaluate_masks import (
     MaskReport,
     MaskView,
     compare_view,
@@ -16,9 +16,9 @@ from slam_fusion.evaluate_masks import (
     halved,
     iou,
 )
+from slam_fusion.evaluation.label_scores import Confusion
+from slam_fusion.evaluation.surface_rays import SurfaceRays
 from slam_fusion.frame import Frame, Surface
-from slam_fusion.label_scores import Confusion
-from slam_fusion.surface_rays import SurfaceRays
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
 TWO_TRIANGLES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slam_fusion.evidence import SLOTS, UNIT, add_evidence, evidence_of, strongest
+from slam_fusion.tsdf.evidence import SLOTS, UNIT, add_evidence, evidence_of, strongest
 
 
 class OneVoxel:

@@ -22,13 +22,13 @@ from visualization_msgs.msg import MarkerArray
 from mtl_perception import ros
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
-from slam_fusion.export import OutputFolderError
-from slam_fusion.map_io import load_map
+from slam_fusion.live.processes import private_environment
+from slam_fusion.live.ros_poses import TfMissing, TopicPoseSource, open_pose_source, pose_to_msg
 from slam_fusion.node import FusionNode
 from slam_fusion.node_config import FusionNodeConfig
+from slam_fusion.output.export import OutputFolderError
+from slam_fusion.output.map_io import load_map
 from slam_fusion.poses import PoseNever, PoseNotYet
-from slam_fusion.processes import private_environment
-from slam_fusion.ros_poses import TfMissing, TopicPoseSource, open_pose_source, pose_to_msg
 
 CAMERA = Intrinsics(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5)
 LABELS = LabelSet("two", (LabelClass(0, "wall", (10, 20, 30)), LabelClass(1, "floor", (9, 8, 7))))
@@ -341,7 +341,7 @@ def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
 
 
 def test_diagnostics_count_frames_and_say_what_is_missing(rig, monkeypatch):
-    monkeypatch.setattr("slam_fusion.ros_diagnostics.SILENCE_S", 0.0)
+    monkeypatch.setattr("slam_fusion.live.ros_diagnostics.SILENCE_S", 0.0)
     rig.camera.destroy_publisher(rig.publishers.pop("labels"))
     rig.spin_until(
         lambda: rig.status is not None and "nobody publishes /labels" in rig.status.message

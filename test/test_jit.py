@@ -12,13 +12,13 @@ PROBE = """
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from slam_fusion.kernels_probe import twice_units
+from slam_fusion.tsdf.kernels_probe import twice_units
 print(twice_units(1.0))
 """
 
 KERNEL = """
-from slam_fusion.evidence import evidence_of
-from slam_fusion.jit import jit
+from slam_fusion.tsdf.evidence import evidence_of
+from slam_fusion.tsdf.jit import jit
 
 
 @jit
@@ -30,10 +30,10 @@ def twice_units(confidence):
 def test_an_edit_of_a_called_kernel_in_another_file_is_noticed(tmp_path):
     source = Path(slam_fusion.__file__).parent
     copy = tmp_path / "slam_fusion"
-    copy.mkdir()
-    for name in ("__init__.py", "jit.py", "evidence.py"):
+    (copy / "tsdf").mkdir(parents=True)
+    for name in ("__init__.py", "tsdf/__init__.py", "tsdf/jit.py", "tsdf/evidence.py"):
         shutil.copy(source / name, copy / name)
-    (copy / "kernels_probe.py").write_text(KERNEL)
+    (copy / "tsdf" / "kernels_probe.py").write_text(KERNEL)
 
     def probe() -> int:
         command = [sys.executable, "-c", PROBE, str(tmp_path)]
@@ -42,6 +42,6 @@ def test_an_edit_of_a_called_kernel_in_another_file_is_noticed(tmp_path):
 
     assert probe() == 128
     assert list((tmp_path / "cache").rglob("*.nbi"))
-    evidence = copy / "evidence.py"
+    evidence = copy / "tsdf" / "evidence.py"
     evidence.write_text(evidence.read_text().replace("UNIT = 64", "UNIT = 32"))
     assert probe() == 64

@@ -13,10 +13,10 @@ import numpy as np
 from mtl_perception.labels import LABEL_SETS
 from mtl_perception.models import MODELS
 from mtl_perception.predictor import Predictor, PredictorConfig
-from slam_fusion.evaluate_masks import iou
-from slam_fusion.legend import class_shares
-from slam_fusion.recording import open_recording
-from slam_fusion.surface_rays import SurfaceRays
+from slam_fusion.evaluation.evaluate_masks import iou
+from slam_fusion.evaluation.surface_rays import SurfaceRays
+from slam_fusion.output.legend import class_shares
+from slam_fusion.recordings.recording import open_recording
 from slam_fusion.volume import SemanticVolume, VolumeConfig
 
 STEP = 10  # every tenth of the 500 frames

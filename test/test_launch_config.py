@@ -140,7 +140,7 @@ def test_rviz_shows_the_topics_of_the_nodes_with_plain_displays():
         "image": "Image",
     }
     published = set(
-        re.findall(r'"~/(\w+)"', (ROOT / "slam_fusion/ros_map_publisher.py").read_text())
+        re.findall(r'"~/(\w+)"', (ROOT / "slam_fusion/live/ros_map_publisher.py").read_text())
     )
     assert {t.removeprefix("/fusion/") for t in topics if t.startswith("/fusion/")} == published
 

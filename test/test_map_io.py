@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mtl_perception.labels import LABEL_SETS
-from slam_fusion.map_io import MapFileError, SavedMap, load_map, save_map
-from slam_fusion.volume_state import VolumeConfig, VolumeState
+from slam_fusion.output.map_io import MapFileError, SavedMap, load_map, save_map
+from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState
 
 SLOTS = 4
 
@@ -231,7 +231,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_map_io import fake_map
-from slam_fusion.map_io import save_map
+from slam_fusion.output.map_io import save_map
 print("ready", flush=True)
 while True:
     save_map(Path(sys.argv[1]), fake_map(blocks=40))

@@ -17,18 +17,18 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy wheels or a ROS install)
 pytest.importorskip("ai_edge_litert", reason="needs the LiteRT runtime")
 
 from mtl_perception.predictor import Predictor, PredictorConfig
-from slam_fusion.bag_write import write_bag
-from slam_fusion.map_io import SavedMap, load_map
-from slam_fusion.mapper import Mapper, MapperConfig
-from slam_fusion.processes import (
+from slam_fusion.live.processes import (
     NodeProcessError,
     NodeProcesses,
     NodeSpec,
     config_file,
     private_environment,
 )
-from slam_fusion.recording import RecordingOptions, open_recording
-from slam_fusion.ros_client import NodeClient
+from slam_fusion.live.ros_client import NodeClient
+from slam_fusion.mapper import Mapper, MapperConfig
+from slam_fusion.output.map_io import SavedMap, load_map
+from slam_fusion.recordings.bag_write import write_bag
+from slam_fusion.recordings.recording import RecordingOptions, open_recording
 from slam_fusion.volume import SemanticVolume
 
 FRAME_COUNT = 100
@@ -189,7 +189,7 @@ def test_a_node_that_hangs_is_killed(tmp_path):
 def test_sigterm_leaves_no_node_behind():
     script = (
         "import time\n"
-        "from slam_fusion.processes import NodeProcesses, NodeSpec\n"
+        "from slam_fusion.live.processes import NodeProcesses, NodeSpec\n"
         "with NodeProcesses() as nodes:\n"
         "    nodes.start(NodeSpec('fusion', {'pose_source': 'pose'}))\n"
         "    print(nodes.pid('fusion'), flush=True)\n"
@@ -221,6 +221,7 @@ def test_parameters_win_over_files_and_keep_their_types():
         "play", {"rate": 1.0, "bag": "10", "loop": False}, [Path("a.yaml")], {"x": "/y"}
     )
     assert spec.command() == [
-        *(sys.executable, "-m", "slam_fusion.node_play", "--ros-args", "--params-file", "a.yaml"),
+        *(sys.executable, "-m", "slam_fusion.play.node_play"),
+        *("--ros-args", "--params-file", "a.yaml"),
         *("-p", "rate:=1.0", "-p", 'bag:="10"', "-p", "loop:=false", "-r", "x:=/y"),
     ]

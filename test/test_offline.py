@@ -12,16 +12,16 @@ import pytest
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
 from mtl_perception.labels import LABEL_SETS, LabelClass, LabelSet
 from mtl_perception.predictor import Prediction
-from slam_fusion.export import OutputFolderError
 from slam_fusion.frame import Frame
 from slam_fusion.interrupt import stop_on_signal
 from slam_fusion.labelling import Labeller, LabelSource
 from slam_fusion.ledger import Outcome
-from slam_fusion.map_io import load_map
 from slam_fusion.mapper import Mapper, MapperConfig
 from slam_fusion.offline import map_recording
-from slam_fusion.ply import read_ply
-from slam_fusion.recording import RecordingOptions, open_recording
+from slam_fusion.output.export import OutputFolderError
+from slam_fusion.output.map_io import load_map
+from slam_fusion.output.ply import read_ply
+from slam_fusion.recordings.recording import RecordingOptions, open_recording
 from slam_fusion.trajectory import Trajectory
 from slam_fusion.volume import SemanticVolume
 

@@ -165,7 +165,7 @@ def test_cores_import_without_ros_and_the_command_line_without_weight():
     ]
     script = f"""
 import importlib, sys
-importlib.import_module("slam_fusion.cli")
+importlib.import_module("slam_fusion.commands.cli")
 heavy = {{"open3d", "numba", "scipy", "cv2", "torch", "onnxruntime", "rclpy", "ai_edge_litert"}}
 assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
 for name in {cores}:

@@ -27,7 +27,12 @@ from mtl_perception.models import FOLDERS_VARIABLE, MODELS
 from mtl_perception.node_config import PerceptionNodeConfig
 from mtl_perception.predictor import Prediction, Predictor, PredictorConfig
 from mtl_perception.ros_outputs import PredictionPublisher
-from slam_fusion.processes import NodeProcesses, NodeSpec, node_environment, private_environment
+from slam_fusion.live.processes import (
+    NodeProcesses,
+    NodeSpec,
+    node_environment,
+    private_environment,
+)
 
 START_NS = 1_700_000_000_123_456_789
 FRAME = "kitchen_camera_optical"

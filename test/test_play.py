@@ -11,12 +11,12 @@ import pytest
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
-from slam_fusion.bag_write import write_bag
 from slam_fusion.frame import Frame
 from slam_fusion.geometry import se3
-from slam_fusion.node_environment import private_environment
-from slam_fusion.play_config import PlayConfig, ros_arguments
-from slam_fusion.playback import MAX_LAG_S, PlaybackClock, ReadAhead
+from slam_fusion.live.node_environment import private_environment
+from slam_fusion.play.play_config import PlayConfig, ros_arguments
+from slam_fusion.play.playback import MAX_LAG_S, PlaybackClock, ReadAhead
+from slam_fusion.recordings.bag_write import write_bag
 
 S = 10**9
 STEP = S // 20
@@ -97,7 +97,7 @@ def start(*command: str) -> subprocess.Popen:
 def play_and_listen(bag: Path, frames: int, *flags: str) -> tuple[list, subprocess.Popen]:
     """Play ``bag``; return what a subscriber in another process got, and the player."""
     listener = start("-c", LISTENER, "30", str(frames))
-    player = start("-m", "slam_fusion.node_play", str(bag), "--wait-for-subscribers", *flags)
+    player = start("-m", "slam_fusion.play.node_play", str(bag), "--wait-for-subscribers", *flags)
     try:
         out, err = listener.communicate(timeout=60)
         assert listener.returncode == 0, err
@@ -149,7 +149,7 @@ def test_a_loop_starts_again_with_the_clock_back_and_stops_on_sigint(tmp_path):
 
 def test_what_cannot_be_played_is_one_line_and_exit_code_2(tmp_path):
     pytest.importorskip("rclpy", reason="needs rclpy")
-    player = start("-m", "slam_fusion.node_play", str(tmp_path / "nowhere"))
+    player = start("-m", "slam_fusion.play.node_play", str(tmp_path / "nowhere"))
     out, err = player.communicate(timeout=30)
     assert player.returncode == 2
     assert "does not exist" in out + err and "Traceback" not in out + err
@@ -167,7 +167,7 @@ def test_flags_become_parameters_and_ros_arguments_pass():
 def test_a_recording_that_gives_no_frames_is_one_line_and_exit_code_2(tmp_path):
     pytest.importorskip("rclpy", reason="needs rclpy")
     bag = fake_bag(tmp_path / "bag", 2)
-    player = start("-m", "slam_fusion.node_play", str(bag), "--start", "60")
+    player = start("-m", "slam_fusion.play.node_play", str(bag), "--start", "60")
     out, err = player.communicate(timeout=30)
     assert player.returncode == 2
     assert "gives no frames" in out + err and "Traceback" not in out + err

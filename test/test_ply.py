@@ -4,7 +4,7 @@ import open3d as o3d
 import pytest
 
 from slam_fusion.frame import Surface
-from slam_fusion.ply import PlyFileError, read_ply, write_ply
+from slam_fusion.output.ply import PlyFileError, read_ply, write_ply
 
 
 def fake_surface(vertices: int = 5, faces: int = 3, seed: int = 0) -> Surface:

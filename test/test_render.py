@@ -5,8 +5,8 @@ import pytest
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
-from slam_fusion import legend, render, viewpoints
 from slam_fusion.frame import Surface
+from slam_fusion.output import legend, render, viewpoints
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 SETS = LabelSet("toy", (LabelClass(0, "floor", RED), LabelClass(1, "wall", GREEN)))

@@ -8,8 +8,8 @@ import pytest
 from mtl_perception.conventions import InvalidInput
 from slam_fusion.ledger import Outcome
 from slam_fusion.poses import PoseNever
-from slam_fusion.recording import BadRecording, RecordingOptions, open_recording
-from slam_fusion.rgbd_files import listed_files
+from slam_fusion.recordings.recording import BadRecording, RecordingOptions, open_recording
+from slam_fusion.recordings.rgbd_files import listed_files
 
 K = "500 0 3.5\n0 500 2.5\n0 0 1\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slam_fusion.processes import private_environment
+from slam_fusion.live.processes import private_environment
 
 rclpy = pytest.importorskip("rclpy", reason="needs rclpy")
 from rclpy.node import Node  # noqa: E402

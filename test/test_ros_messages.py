@@ -18,8 +18,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from mtl_perception.conventions import UNLABELLED, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
 from slam_fusion.frame import Surface
-from slam_fusion.ros_mesh import TRIANGLE_BYTES, MeshStream
-from slam_fusion.ros_messages import cloud_to_msg, legend_to_msg, surface_colors
+from slam_fusion.live.ros_mesh import TRIANGLE_BYTES, MeshStream
+from slam_fusion.live.ros_messages import cloud_to_msg, legend_to_msg, surface_colors
 
 WALL, CHAIR = 0, 7
 LABELS = LabelSet(

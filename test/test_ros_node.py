@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mtl_perception.conventions import InvalidInput
-from slam_fusion.processes import private_environment
+from slam_fusion.live.processes import private_environment
 
 rclpy = pytest.importorskip("rclpy", reason="needs rclpy")
 from rclpy.node import Node  # noqa: E402

@@ -9,8 +9,8 @@ from nav_msgs.msg import Odometry
 
 from mtl_perception import ros
 from mtl_perception.conventions import InvalidInput
-from slam_fusion.pose_messages import transform_of
-from slam_fusion.ros_poses import pose_to_msg
+from slam_fusion.live.ros_poses import pose_to_msg
+from slam_fusion.recordings.pose_messages import transform_of
 
 HEADER = ros.make_header(1, "odom")
 

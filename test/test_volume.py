@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
-from slam_fusion.block_store import BLOCK_BYTES
 from slam_fusion.frame import Frame
-from slam_fusion.kernels_blocks import touched_blocks
-from slam_fusion.kernels_integrate import integrate_blocks
+from slam_fusion.tsdf.block_store import BLOCK_BYTES
+from slam_fusion.tsdf.kernels_blocks import touched_blocks
+from slam_fusion.tsdf.kernels_integrate import integrate_blocks
 from slam_fusion.volume import SemanticVolume, VolumeConfig, VolumeFull, VolumeState
 
 CAMERA = Intrinsics(width=160, height=120, fx=150.0, fy=150.0, cx=79.5, cy=59.5)

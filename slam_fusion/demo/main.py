@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job, end to end: a room becomes a recording, the nodes map it, the truth judges it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mtl_perception.models import ModelMissing
+from mtl_perception.predictor import Predictor, PredictorConfig
+from slam_fusion.demo.nodes import map_through_nodes, require_ros
+from slam_fusion.demo.report import DemoReport, judge
+from slam_fusion.demo.room import RoomWalk, make_recording
+from slam_fusion.mapper import Mapper, MapperConfig
+from slam_fusion.offline import map_recording
+from slam_fusion.output.atomic_file import atomic_file
+from slam_fusion.output.export import Summary, prepare_folder
+from slam_fusion.output.render import render_views, write_png
+from slam_fusion.recordings.recording import open_recording
+from slam_fusion.volume import SemanticVolume
+
+VOXEL_SIZE = 0.03
+
+
+def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) -> None:
+    """Map a synthetic room through the nodes and judge the map, or map a recording offline.
+
+    Prints what is done, the figures, and where to look.
+
+    Args:
+        out: folder of the results, made if need be.
+        bag: recording to map instead of the room.
+        scene: another room or walk than the usual one.
+
+    Raises:
+        DenseSlamError: what is missing or failed, in words.
+    """
+    prepare_folder(out)
+    predictor = load_predictor()
+    if bag is not None:
+        summary = map_bag(bag, out, predictor)
+        print(
+            f"Mapped {summary.fused} frames of {bag} in {summary.seconds:.1f} s "
+            f"({summary.frames_per_second:.1f} frames/s). Look at {out / 'pictures'}; open "
+            f"{out / 'mesh_classes.ply'}."
+        )
+        return
+    require_ros()
+    report = map_room(out, scene or RoomWalk(), predictor)
+    labels = (
+        f"the labels of {PredictorConfig().model}" if predictor else "the recording's own labels"
+    )
+    print(
+        f"{report.table()}\n"
+        f"Made a furnished room, played its recording through the nodes over DDS and fused "
+        f"{report.frames.get('fused', 0)} frames with {labels}. Look at {out / 'pictures'}; open "
+        f"{out / 'mesh.ply'}."
+    )
+
+
+def load_predictor() -> Predictor | None:
+    """Load the default network; where its file is not to be had, say so and return None."""
+    try:
+        return Predictor(PredictorConfig())
+    except ModelMissing as error:
+        print(f"No network: {error}.\nThe recording's own labels are fused instead.")
+        return None
+
+
+def map_room(out: Path, scene: RoomWalk, predictor: Predictor | None) -> DemoReport:
+    """Record a synthetic room, map the recording through the nodes, judge the map.
+
+    Leaves in ``out``: the recording, map, mesh, ledger, logs, pictures, evaluation.json.
+    """
+    with _step("making the room"):
+        scene.poses  # noqa: B018  makes the room and the walk
+    with _step(f"recording {scene.frames} frames as {out / 'recording'}"):
+        recording = make_recording(out / "recording", scene)
+    model = PredictorConfig().model if predictor else None
+    with _step(f"playing them through the nodes ({scene.frames / scene.rate_hz:.0f} s or more)"):
+        saved = map_through_nodes(recording, scene.frames, out, VOXEL_SIZE, model)
+    with _step("comparing the map with the truth"):
+        report, comparison = judge(scene, saved, predictor)
+    with _step("drawing"):
+        pictures = out / "pictures"
+        pictures.mkdir(exist_ok=True)
+        mesh = SemanticVolume.from_state(saved.state).extract_mesh()
+        render_views(pictures, mesh, saved.label_set, saved.T_world_camera)
+        write_png(pictures / "compare.png", comparison)
+    with atomic_file(out / "evaluation.json") as file:
+        file.write(report.to_json().encode() + b"\n")
+    return report
+
+
+def map_bag(bag: Path, out: Path, predictor: Predictor | None) -> Summary:
+    """Map a recording offline, with its own labels if it tells their meaning, else a network's."""
+    with open_recording(bag) as recording, _step(f"mapping {recording.describe()}"):
+        return map_recording(recording, Mapper(MapperConfig(voxel_size=VOXEL_SIZE)), predictor, out)
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Print what is being done, and how long it took."""
+    started = time.perf_counter()
+    print(f"{what} ...", end=" ", flush=True)
+    try:
+        yield
+    finally:
+        print(f"{time.perf_counter() - started:.1f} s", flush=True)

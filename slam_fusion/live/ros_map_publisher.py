@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes the map while it grows: cloud, mesh and legend, when it changed and somebody looks."""
+
+import time
+from collections.abc import Callable
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from mtl_perception import ros
+from slam_fusion.live.ros_mesh import MeshStream
+from slam_fusion.live.ros_messages import cloud_to_msg, legend_to_msg, surface_colors
+from slam_fusion.mapper import Mapper
+from slam_fusion.node_config import FusionNodeConfig
+
+MAX_SHARE = 0.2
+"""Share of the time that publishing may take: it runs between frames, in the same thread."""
+
+
+class MapPublisher:
+    """Latched topics ``~/semantic_cloud``, ``~/mesh`` and ``~/legend`` of one mapper's map."""
+
+    def __init__(self, node: Node, config: FusionNodeConfig, mapper: Mapper) -> None:
+        """Create the topics, and a timer for each that is not switched off."""
+        self._config = config
+        self._mapper = mapper
+        self._cloud = node.create_publisher(PointCloud2, "~/semantic_cloud", ros.LATCHED)
+        self._legend = node.create_publisher(MarkerArray, "~/legend", ros.LATCHED)
+        self._mesh = node.create_publisher(MarkerArray, "~/mesh", ros.LATCHED)
+        self._stream = MeshStream(config.global_frame, config.mesh_group_size)
+        self._mesh_viewers = 0
+        self._published: dict[Publisher, tuple[int, int]] = {}  # -> version of the map
+        self._timers = []
+        # Steady time: viewers also want the map while a bag's clock stands still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        for rate_hz, publish in (
+            (config.publish_cloud_rate_hz, self.publish_cloud),
+            (config.publish_mesh_rate_hz, self.publish_mesh),
+        ):
+            if rate_hz > 0:
+                self._timers.append(
+                    node.create_timer(1 / rate_hz, _at_most(MAX_SHARE, publish), clock=clock)
+                )
+
+    def publish_cloud(self) -> None:
+        """Publish cloud and legend if the map changed and one of them has a subscriber."""
+        viewers = self._cloud.get_subscription_count() + self._legend.get_subscription_count()
+        if not viewers or not self._is_new(self._cloud):
+            return
+        with self._mapper.times.stage("publish_cloud"):
+            surface = self._mapper.volume.extract_cloud()
+            label_set = self._mapper.label_set
+            colors = surface_colors(surface, label_set, self._config.color_mode)
+            ros.publish(self._cloud, cloud_to_msg(surface, colors, self._header()))
+            if label_set is not None:
+                ros.publish(self._legend, legend_to_msg(surface, label_set, self._header()))
+
+    def publish_mesh(self) -> None:
+        """Publish the changed parts of the mesh, as many as the bandwidth limit allows."""
+        viewers = self._mesh.get_subscription_count()
+        if viewers > self._mesh_viewers:
+            self._stream.resend_all()
+        self._mesh_viewers = viewers
+        if not viewers:
+            return
+        with self._mapper.times.stage("publish_mesh"):
+            if self._is_new(self._mesh):
+                surface = self._mapper.volume.extract_mesh()
+                colors = surface_colors(surface, self._mapper.label_set, self._config.color_mode)
+                self._stream.update(surface, colors)
+            budget = 1e6 / 8 * self._config.bandwidth_limit_mbps / self._config.publish_mesh_rate_hz
+            message = self._stream.next_message(int(budget), self._header().stamp)
+            if message is not None:
+                ros.publish(self._mesh, message)
+
+    def _is_new(self, publisher: Publisher) -> bool:
+        """Whether the map changed since this was last asked for ``publisher``."""
+        # Fusing raises the first number, a reset lowers the second.
+        version = (self._mapper.ledger.fused, len(self._mapper.trajectory))
+        changed = self._published.get(publisher) != version
+        self._published[publisher] = version
+        return changed
+
+    def _header(self) -> Header:
+        trajectory = self._mapper.trajectory
+        return ros.make_header(trajectory[-1][0] if trajectory else 0, self._config.global_frame)
+
+
+def _at_most(share: float, call: Callable[[], None]) -> Callable[[], None]:
+    """Wrap a timer's callback so that slow calls are skipped until they fill ``share`` of time."""
+    free_at = 0.0
+
+    def limited() -> None:
+        nonlocal free_at
+        start = time.monotonic()
+        if start < free_at:
+            return
+        call()
+        free_at = start + (time.monotonic() - start) / share
+
+    return limited

@@ -1,0 +1,1 @@
+"""What becomes of a map: files, exports, pictures."""

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PLY files of a labelled surface, for MeshLab, CloudCompare, Blender and Open3D (numpy only)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mtl_perception.conventions import DenseSlamError
+from slam_fusion.frame import Surface
+from slam_fusion.output.atomic_file import atomic_file
+
+MAX_HEADER_BYTES = 4096
+"""Our header is under 500 bytes; a longer one is not ours."""
+
+_VERTEX = np.dtype(
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("nx", "<f4"),
+        ("ny", "<f4"),
+        ("nz", "<f4"),
+        ("red", "u1"),
+        ("green", "u1"),
+        ("blue", "u1"),
+        ("label", "u1"),
+        ("confidence", "<f4"),
+    ]
+)
+_FACE = np.dtype([("count", "u1"), ("rows", "<i4", (3,))])
+_PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
+
+
+class PlyFileError(DenseSlamError):
+    """A PLY file that this package did not write, or that is damaged; says where."""
+
+
+def write_ply(path: Path, surface: Surface, colors: np.ndarray | None = None) -> int:
+    """Write a mesh, or a cloud when the surface has no triangles, as binary PLY, atomically.
+
+    Vertex properties: x y z nx ny nz (float), red green blue (uchar), label (uchar, 255 =
+    unlabelled), confidence (float).
+
+    Args:
+        path: file to make or replace; its folder must exist.
+        surface: what to write.
+        colors: (N, 3) uint8 RGB to write as red, green, blue in place of the true colours,
+            for example the class colours ``label_set.colorize(surface.labels)``.
+
+    Returns:
+        Size of the file in bytes.
+    """
+    vertices = np.empty(len(surface), _VERTEX)
+    _fill(vertices, ("x", "y", "z"), surface.positions)
+    _fill(vertices, ("nx", "ny", "nz"), surface.normals)
+    _fill(vertices, ("red", "green", "blue"), surface.colors if colors is None else colors)
+    vertices["label"] = surface.labels
+    vertices["confidence"] = surface.confidence
+    faces = np.empty(len(surface.triangles), _FACE)
+    faces["count"] = 3
+    faces["rows"] = surface.triangles
+
+    with atomic_file(path) as file:
+        file.write(_header(len(vertices), len(faces)))
+        file.write(vertices.data)
+        file.write(faces.data)
+        return file.tell()
+
+
+def read_ply(path: Path) -> Surface:
+    """Read a PLY file that ``write_ply`` made.
+
+    Counts are checked against the size of the file before any memory is taken.
+
+    Raises:
+        PlyFileError: the header is not ours, the size disagrees with it, a triangle names a
+            vertex that is not there, or a position is NaN or Inf.
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        head = file.read(MAX_HEADER_BYTES)
+        end = head.find(b"end_header\n") + len(b"end_header\n")
+        vertex_count, face_count = _counts(path, head[:end])
+        wanted = end + vertex_count * _VERTEX.itemsize + face_count * _FACE.itemsize
+        found = path.stat().st_size
+        if wanted != found:
+            raise PlyFileError(f"{path}: header promises {wanted} bytes, the file has {found}")
+        file.seek(end)
+        vertices = np.frombuffer(file.read(vertex_count * _VERTEX.itemsize), _VERTEX)
+        faces = np.frombuffer(file.read(face_count * _FACE.itemsize), _FACE)
+
+    rows = np.ascontiguousarray(faces["rows"], np.int32)
+    bad = (faces["count"] != 3) | np.any((rows < 0) | (rows >= vertex_count), axis=1)
+    if bad.any():
+        raise PlyFileError(f"{path}: face {int(np.argmax(bad))} names vertices that are not there")
+    positions = _columns(vertices, ("x", "y", "z"))
+    if not np.isfinite(positions).all():
+        raise PlyFileError(f"{path}: a vertex has a position that is not finite")
+    return Surface(
+        positions=positions,
+        normals=_columns(vertices, ("nx", "ny", "nz")),
+        colors=_columns(vertices, ("red", "green", "blue")),
+        labels=vertices["label"].copy(),
+        confidence=vertices["confidence"].astype(np.float32),
+        triangles=rows,
+    )
+
+
+def _header(vertex_count: int, face_count: int) -> bytes:
+    lines = ["ply", "format binary_little_endian 1.0", "comment dense_semantic_slam metres"]
+    lines.append(f"element vertex {vertex_count}")
+    for name in _VERTEX.names or ():
+        lines.append(f"property {_PLY_TYPES[_VERTEX[name].str]} {name}")
+    # A cloud has no face element at all: some readers take an empty one for a broken mesh.
+    if face_count:
+        lines += [f"element face {face_count}", "property list uchar int vertex_indices"]
+    return "\n".join([*lines, "end_header\n"]).encode("ascii")
+
+
+def _counts(path: Path, head: bytes) -> tuple[int, int]:
+    """Counts of vertices and faces, from a header that equals ours byte for byte."""
+    counts = {b"vertex": 0, b"face": 0}
+    for line in head.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] == b"element" and words[1] in counts:
+            # Twelve digits hold any file there is; int() of a longer run costs time.
+            if not (words[2].isdigit() and len(words[2]) <= 12):
+                raise PlyFileError(f"{path}: {line!r} is not a count")
+            counts[words[1]] = int(words[2])
+    if head != _header(counts[b"vertex"], counts[b"face"]):
+        raise PlyFileError(f"{path}: not a PLY file of this package (header {head[:80]!r})")
+    return counts[b"vertex"], counts[b"face"]
+
+
+def _fill(rows: np.ndarray, names: tuple[str, ...], columns: np.ndarray) -> None:
+    for index, name in enumerate(names):
+        rows[name] = columns[:, index]
+
+
+def _columns(rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    return np.stack([rows[name] for name in names], axis=1)

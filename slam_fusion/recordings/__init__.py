@@ -1,0 +1,1 @@
+"""Bags and RGB-D folders: reading, writing, finding the camera."""

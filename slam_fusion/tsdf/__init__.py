@@ -1,0 +1,1 @@
+"""The volume's inside: blocks, kernels, evidence, surface extraction."""

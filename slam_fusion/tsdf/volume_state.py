@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The volume as values: its parameters, and its whole content as plain arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl_perception.conventions import InvalidInput
+from slam_fusion.tsdf.evidence import SLOTS
+from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, KEY_LIMIT, pack_keys
+
+
+@dataclass(frozen=True)
+class VolumeConfig:
+    """Parameters of the volume."""
+
+    voxel_size: float = 0.04  # metres
+    truncation_voxels: float = 4.0  # band around the surface, in voxels
+    min_depth: float = 0.1  # metres; nearer depth is unknown
+    max_depth: float = 5.0  # metres; farther depth is unknown
+    memory_limit_mb: int = 2048  # MiB of voxel blocks
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InvalidInput: names the parameter and its value.
+        """
+        for name, low, high in (
+            ("voxel_size", 0.001, 1.0),
+            ("truncation_voxels", 1.0, 64.0),
+            ("min_depth", 0.0, 1000.0),
+            ("max_depth", 0.001, 1000.0),
+            ("memory_limit_mb", 1, 12288),  # Open3D indexes buffer elements with 32 bits
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise InvalidInput(f"{name}={getattr(self, name)} is not in {low}..{high}")
+        if not isinstance(self.memory_limit_mb, int):
+            raise InvalidInput(f"memory_limit_mb={self.memory_limit_mb!r} is not a whole number")
+        if self.min_depth >= self.max_depth:
+            raise InvalidInput(
+                f"min_depth={self.min_depth} is not below max_depth={self.max_depth}"
+            )
+
+    @property
+    def truncation(self) -> float:
+        """Truncation distance in metres."""
+        return self.truncation_voxels * self.voxel_size
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeState:
+    """A whole volume as plain arrays, blocks in lexicographic order of their keys.
+
+    Voxel arrays are indexed [block, z, y, x]; the voxel's centre is at
+    ``(block_key * 16 + (x, y, z)) * voxel_size``. Encodings: see ``block_store.VoxelArrays``.
+    """
+
+    config: VolumeConfig
+    block_keys: np.ndarray  # (B, 3) int32 block coordinates x, y, z
+    tsdf: np.ndarray  # (B, 16, 16, 16) float32
+    weight: np.ndarray  # (B, 16, 16, 16) uint16
+    color: np.ndarray  # (B, 16, 16, 16, 3) uint16
+    label: np.ndarray  # (B, 16, 16, 16, 4) uint8
+    evidence: np.ndarray  # (B, 16, 16, 16, 4) uint16
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that are not a volume: they may come from a stranger's file.
+
+        Raises:
+            InvalidInput: names the array, what came and what was wanted.
+        """
+        cube = (len(self.block_keys), BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE)
+        for name, shape, dtype in (
+            ("block_keys", (cube[0], 3), np.int32),
+            ("tsdf", cube, np.float32),
+            ("weight", cube, np.uint16),
+            ("color", (*cube, 3), np.uint16),
+            ("label", (*cube, SLOTS), np.uint8),
+            ("evidence", (*cube, SLOTS), np.uint16),
+        ):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != dtype:
+                raise InvalidInput(
+                    f"{name}: want {shape} {np.dtype(dtype)}, got {array.shape} {array.dtype}"
+                )
+        if np.any(np.abs(self.block_keys.astype(np.int64)) >= KEY_LIMIT):
+            raise InvalidInput(f"block_keys: coordinates beyond +-{KEY_LIMIT}")
+        if np.any(np.diff(pack_keys(self.block_keys)) <= 0):
+            raise InvalidInput("block_keys are not sorted, or not distinct")
+        if not np.all(np.abs(self.tsdf) <= 1 + 1e-5):
+            raise InvalidInput("tsdf: values outside -1..1")
