@@ -64,7 +64,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "dense-semantic-slam = slam_fusion.cli:main",
+            "dense-semantic-slam = slam_fusion.commands.cli:main",
             "perception_node = mtl_perception.node:main",
             "fusion_node = slam_fusion.node:main",
             "play_node = slam_fusion.play.node_play:main",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mtl_perception.models import list_models
-from slam_fusion import cli, cli_map, cli_options, cli_tools, doctor
+from slam_fusion.commands import cli, cli_map, cli_options, cli_tools, doctor
 from slam_fusion.live.node_environment import private_environment
 from slam_fusion.output.ply import read_ply, write_ply
 
@@ -99,7 +99,7 @@ def test_an_unknown_flag_is_refused(monkeypatch, capsys):
 def kitchen_map(tmp_path_factory, shared_data):
     """Folder of a coarse map of the first half second of the kitchen, made by the command."""
     out = tmp_path_factory.mktemp("kitchen")
-    command = [sys.executable, "-m", "slam_fusion.cli", "map"]
+    command = [sys.executable, "-m", "slam_fusion.commands.cli", "map"]
     command += [shared_data / "seven_scenes_kitchen", "-o", out, "--labels", "none"]
     command += ["--voxel-size", "0.05", "--duration", "0.5", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -232,7 +232,7 @@ def test_the_doctor_finds_what_mapping_needs(monkeypatch, capsys):
 
 def test_play_is_stopped_by_a_signal_and_leaves_no_node_behind(shared_data):
     pytest.importorskip("rclpy", reason="the nodes need rclpy")
-    command = [sys.executable, "-m", "slam_fusion.cli", "play", "--loop"]
+    command = [sys.executable, "-m", "slam_fusion.commands.cli", "play", "--loop"]
     command.append(str(shared_data / "seven_scenes_kitchen"))
     environment = os.environ | private_environment()
     play = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

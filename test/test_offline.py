@@ -12,8 +12,8 @@ import pytest
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
 from mtl_perception.labels import LABEL_SETS, LabelClass, LabelSet
 from mtl_perception.predictor import Prediction
+from slam_fusion.commands.interrupt import stop_on_signal
 from slam_fusion.frame import Frame
-from slam_fusion.interrupt import stop_on_signal
 from slam_fusion.labelling import Labeller, LabelSource
 from slam_fusion.ledger import Outcome
 from slam_fusion.mapper import Mapper, MapperConfig
