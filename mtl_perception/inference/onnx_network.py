@@ -123,6 +123,9 @@ def _open(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSessi
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Threads that spin while they wait take the cores from what follows: measured on two cores, the
+    # whole call is 2 ms faster without and takes 24 ms less of the CPU, the network takes as long.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # what it warns of while optimising is not for the user
     try:
         # From memory, so that a file cannot name others as its weights.
