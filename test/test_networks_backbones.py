@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ResNet, VGG, AlexNet and HRNet are the published ones, and take images of any size."""
 
+from functools import cache
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: see docs/installation.md")
@@ -38,6 +40,7 @@ ENCODERS = {
 }
 
 
+@cache
 def on_meta(build):
     with torch.device("meta"):  # shapes without numbers
         return build()

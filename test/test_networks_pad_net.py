@@ -2,6 +2,7 @@
 """PAD-Net is the published one and the re-implemented one: sizes, names, gates, gradients."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -22,7 +23,6 @@ from mtl_perception.networks.distillation import (  # noqa: E402
 )
 from mtl_perception.networks.multi_task import PUBLIC_NAMES  # noqa: E402
 from mtl_perception.networks.pad_net import FRONT_ENDS, PadNetConfig, presets  # noqa: E402
-from mtl_perception.networks.resnet import ResNet  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -37,9 +37,10 @@ WIDTHS = {"labels": 6, "depth": 6, "normals": 4}
 FINAL = ("labels", "depth")
 
 
+@cache
 def on_meta(config):
     with torch.device("meta"):  # shapes without numbers
-        return config.build()
+        return config.build().eval()
 
 
 def features(widths=WIDTHS):
@@ -131,15 +132,24 @@ def test_file_with_the_public_names_loads_with_and_without_dataparallel(tmp_path
         assert torch.equal(net(images)["depth"], stored(images)["depth"])
 
 
-def test_imagenet_resnet_loads_into_the_front_end(tmp_path):
-    state = ResNet(50).state_dict()
-    classifier = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
-    path = tmp_path / "resnet50.safetensors"
-    save_file({**state, **classifier}, path)
-    net = PRESETS["pad-net-nyud"].build()
+@pytest.mark.parametrize(
+    "front_end, classifier",
+    [
+        ("resnet50", "fc.weight"),
+        ("vgg16", "classifier.6.weight"),
+        ("alexnet", "classifier.6.weight"),
+        ("hrnet18", "classifier.weight"),
+    ],
+)
+def test_imagenet_weights_load_into_the_front_end(tmp_path, front_end, classifier):
+    state = FRONT_ENDS[front_end]().state_dict()
+    path = tmp_path / "imagenet.safetensors"
+    save_file({**state, classifier: torch.zeros(1000, 2048)}, path)
+    net = replace(AGAIN, front_end=front_end).build()
     report = load_weights(net, path)
-    assert (report.loaded, set(report.dropped)) == (318, set(classifier))
-    assert torch.equal(net.backbone[0].conv1.weight, state["conv1.weight"])
+    assert (report.loaded, report.dropped) == (len(state), (classifier,))
+    own = net.backbone[0].state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in state.items())
 
 
 @pytest.mark.parametrize("size", [(64, 96), (97, 130), (32, 33)])
