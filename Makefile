@@ -31,7 +31,7 @@ setup:  ## make the environment: Python packages, and system libraries where all
 	@scripts/setup.sh $(PYTHON) $(VENV)
 
 demo: setup  ## map a synthetic room through the real nodes, or the recording BAG=...
-	@$(VENV)/bin/dense-semantic-slam demo $(if $(BAG),--bag "$(BAG)") -o out/demo
+	@$(VENV)/bin/dense-semantic-slam demo $(if $(BAG),--bag "$(BAG)" -o out/map,-o out/demo)
 
 # A ROS install's pytest plugins are made for its own, older pytest.
 test: setup  ## run the tests

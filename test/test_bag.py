@@ -209,7 +209,7 @@ def test_an_mcap_with_a_damaged_index_is_read_without_it(tmp_path):
     write_bag(tmp_path / "bag", _big_frames(12))
     file = tmp_path / "bag" / "bag.mcap"
     data = bytearray(file.read_bytes())
-    (summary_start,) = np.frombuffer(data[-28:-20], "<u8")
+    summary_start = int.from_bytes(data[-28:-20], "little")
     data[summary_start + 1 : summary_start + 9] = b"\xff" * 8  # length of its first record
     file.write_bytes(data)
     with open_recording(tmp_path / "bag") as recording:

@@ -13,6 +13,7 @@ import pytest
 from mtl_perception.models import list_models
 from slam_fusion.commands import cli, cli_map, cli_options, cli_tools, doctor
 from slam_fusion.live.node_environment import private_environment
+from slam_fusion.mapper import MapperConfig
 from slam_fusion.output.ply import read_ply, write_ply
 
 HEAVY = ("open3d", "numba", "cv2", "rclpy", "rosbags", "scipy", "torch", "ai_edge_litert")
@@ -28,7 +29,7 @@ def run_cli(monkeypatch, *arguments) -> int:
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from slam_fusion import cli; sys.argv = ['x', '--help']\n"
+        "import sys; from slam_fusion.commands import cli; sys.argv = ['x', '--help']\n"
         "try: cli.main()\n"
         f"except SystemExit: print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     )
@@ -59,6 +60,17 @@ def test_flags_are_fields_of_what_they_configure():
     assert set(cli_map.map_command.__annotations__) - own <= known
     own |= {"storage", "compression", "overwrite"}
     assert set(cli_tools.to_bag.__annotations__) - own <= known
+
+
+def test_the_help_names_the_defaults_that_are_used():
+    for alias, value in (
+        (cli_options.VoxelSize, MapperConfig().voxel_size),
+        (cli_options.MinDepth, MapperConfig().min_depth),
+        (cli_options.MaxDepth, MapperConfig().max_depth),
+        (cli_options.MemoryLimit, MapperConfig().memory_limit_mb),
+    ):
+        (option,) = alias.__metadata__
+        assert option.show_default == str(value)
 
 
 def test_options_not_given_keep_their_defaults():

@@ -9,13 +9,15 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="needs the LiteRT runtime")
 
-from mtl_perception.conventions import UNLABELLED
+from mtl_perception.conventions import UNLABELLED, Intrinsics
 from mtl_perception.labels import LABEL_SETS
 from slam_fusion.demo.main import load_predictor, map_bag, run_demo
 from slam_fusion.demo.nodes import private_ros
 from slam_fusion.demo.report import Looks, comparable_classes, draw_looks
 from slam_fusion.demo.room import RoomWalk, make_recording
-from slam_fusion.recordings.recording import open_recording
+from slam_fusion.frame import Frame
+from slam_fusion.recordings.bag_write import write_bag
+from slam_fusion.recordings.recording import BadRecording, open_recording
 
 NYU, ADE = LABEL_SETS["nyu40"], LABEL_SETS["ade20k32"]
 
@@ -44,7 +46,7 @@ def test_recording_gives_back_what_was_rendered(tmp_path):
         np.testing.assert_allclose(frame.depth, sent.depth, atol=5.1e-4)  # stored as millimetres
         np.testing.assert_allclose(T, T_sent, atol=1e-9)
         assert frame.stamp_ns == sent.stamp_ns
-    assert map_bag(recording, tmp_path / "map", None).fused == 2
+    assert map_bag(recording, tmp_path / "map").fused == 2
 
 
 def test_nodes_map_the_room_as_it_is(scene, tmp_path, no_models, capsys):
@@ -62,6 +64,21 @@ def test_nodes_map_the_room_as_it_is(scene, tmp_path, no_models, capsys):
     assert report["map_in_views"]["accuracy"] > 0.9
     for name in ("map.npz", "mesh.ply", "ledger.csv", "pictures/compare.png", "logs/fusion.log"):
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_a_recording_without_labels_and_no_network_is_mapped_and_told(tmp_path, no_models, capsys):
+    camera = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
+    wall = Frame(10**9, "camera", camera, np.full(camera.shape, 1.0, np.float32))
+    write_bag(tmp_path / "bag", [(wall, np.eye(4))])
+    assert map_bag(tmp_path / "bag", tmp_path / "map").fused == 1
+    assert "the map will have none" in capsys.readouterr().out
+    assert (tmp_path / "map" / "mesh.ply").is_file()
+
+
+def test_a_wrong_path_is_the_first_thing_said(tmp_path, no_models, capsys):
+    with pytest.raises(BadRecording, match="does not exist"):
+        run_demo(tmp_path / "out", bag=tmp_path / "nowhere")
+    assert capsys.readouterr().out == ""
 
 
 def test_truth_is_seen_surface_only(scene):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from mtl_perception.conventions import Intrinsics
 from slam_fusion.frame import Frame
@@ -122,3 +125,25 @@ def test_looped_clock_clears_the_queue():
     queue.add(fake_frame(1))
     assert len(queue) == 1 and queue.head.stamp_ns == 1
     assert ledger.counts() == {"out_of_order": 1, "clock_jumped_back": 1}
+
+
+def test_whole_sets_are_those_that_message_filters_finds():
+    filters = pytest.importorskip("message_filters", reason="needs a ROS 2 install")
+    from builtin_interfaces.msg import Time
+    from std_msgs.msg import Header
+
+    depth, labels = filters.SimpleFilter(), filters.SimpleFilter()
+    theirs = []
+    filters.TimeSynchronizer([depth, labels], 10).registerCallback(
+        lambda d, _: theirs.append(d.header.stamp.nanosec)
+    )
+    ours, matcher = [], StampMatcher(MISSING, Ledger())
+    # Frame 30 has no labels, frame 50 no depth, and labels lag by a frame.
+    for kind, stamp in [("depth", 10), ("depth", 20), ("labels", 10), ("depth", 30)] + [
+        ("labels", 20), ("depth", 40), ("labels", 40), ("labels", 50), ("depth", 60), ("labels", 60)
+    ]:  # fmt: skip
+        msg = Header(stamp=Time(nanosec=stamp))
+        {"depth": depth, "labels": labels}[kind].signalMessage(SimpleNamespace(header=msg))
+        if whole := matcher.add(kind, stamp, None):
+            ours.append(whole[0])
+    assert ours == theirs == [10, 20, 40, 60]

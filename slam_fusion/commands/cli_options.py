@@ -11,9 +11,16 @@ MAP = "Map"
 LABELS = "Labels"
 
 
-def flag(help_text: str, panel: str | None = None) -> Any:
-    """Return a typer option that is named after its parameter."""
-    return typer.Option(help=help_text, rich_help_panel=panel)
+def flag(help_text: str, panel: str | None = None, default: str = "") -> Any:
+    """Return a typer option that is named after its parameter.
+
+    Args:
+        help_text: for people.
+        panel: heading of the help that it belongs under.
+        default: what the help calls the default; the value itself stays in the configuration,
+            whose module would make ``--help`` slow. A test compares the two.
+    """
+    return typer.Option(help=help_text, rich_help_panel=panel, show_default=default or True)
 
 
 Source = Annotated[
@@ -55,10 +62,10 @@ DepthScale = Annotated[float | None, flag("Depth units per metre of image folder
 DepthFormat = Annotated[str | None, flag("auto, or label_fusion for its rotated bits.", RECORDING)]
 
 GlobalFrame = Annotated[str | None, flag("Frame of the map.", MAP)]
-VoxelSize = Annotated[float | None, flag("Edge of a voxel, metres.", MAP)]
-MinDepth = Annotated[float | None, flag("Nearest depth that is fused, metres.", MAP)]
-MaxDepth = Annotated[float | None, flag("Farthest depth that is fused, metres.", MAP)]
-MemoryLimit = Annotated[int | None, flag("Memory that the volume may take, MiB.", MAP)]
+VoxelSize = Annotated[float | None, flag("Edge of a voxel, metres.", MAP, "0.04")]
+MinDepth = Annotated[float | None, flag("Nearest depth that is fused, metres.", MAP, "0.1")]
+MaxDepth = Annotated[float | None, flag("Farthest depth that is fused, metres.", MAP, "5.0")]
+MemoryLimit = Annotated[int | None, flag("Memory that the volume may take, MiB.", MAP, "2048")]
 
 LabelSetName = Annotated[
     str | None, flag("Meaning of recorded ids: a built-in set, .yaml or colour .csv.", LABELS)

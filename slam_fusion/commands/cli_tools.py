@@ -92,7 +92,8 @@ def doctor(as_json: flags.Json = False) -> None:
         typer.echo(json.dumps([asdict(check) for check in checks]))
     else:
         for check in checks:
-            typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            mark = "ok  " if check.ok else "FAIL" if check.needed else "lack"
+            typer.echo(f"{mark}  {check.name}: {check.found}")
             if check.remedy:
                 typer.echo(f"      -> {check.remedy}")
     if not all(check.ok or not check.needed for check in checks):

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from mtl_perception.models import ModelCorrupt, ModelMissing, find_model, list_models
+from mtl_perception.models import (
+    FOLDERS_VARIABLE,
+    ModelCorrupt,
+    ModelMissing,
+    find_model,
+    list_models,
+)
 
 SHARED_MEMORY = Path("/dev/shm")
 WANTED_SHARED_MEMORY_MB = 64
@@ -111,12 +117,8 @@ def _ros() -> Iterator[Check]:
         return
     middleware = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp (default)")
     yield Check("rclpy", True, f"{_version('ros-rclpy')}, {middleware}", needed=False)
-    for module, without in (
-        ("tf2_ros", "poses come from pose topics; `play` turns a bag's TF into one"),
-        ("message_filters", "the package's own matching of stamps is used"),
-    ):
-        found = util.find_spec(module) is not None
-        yield Check(module, True, "installed" if found else f"not installed: {without}")
+    without = "not installed: poses come from pose topics; `play` turns a bag's TF into one"
+    yield Check("tf2_ros", True, "installed" if util.find_spec("tf2_ros") else without)
 
 
 def _shared_memory() -> Iterator[Check]:
@@ -136,7 +138,10 @@ def _models() -> Iterator[Check]:
         name = f"model {entry.name}"
         try:
             yield Check(name, True, str(find_model(entry.name)), needed=False)
-        except (ModelMissing, ModelCorrupt) as error:
+        except ModelMissing:
+            remedy = f"dense-semantic-slam models download {entry.name}, or {FOLDERS_VARIABLE}"
+            yield Check(name, False, "no copy here", remedy, needed=False)
+        except ModelCorrupt as error:
             remedy = f"dense-semantic-slam models download {entry.name}"
             yield Check(name, False, str(error), remedy, needed=False)
 

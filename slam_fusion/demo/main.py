@@ -35,17 +35,19 @@ def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) 
     Raises:
         DenseSlamError: what is missing or failed, in words.
     """
-    prepare_folder(out)
-    predictor = load_predictor()
     if bag is not None:
-        summary = map_bag(bag, out, predictor)
+        summary = map_bag(bag, out)
         print(
             f"Mapped {summary.fused} frames of {bag} in {summary.seconds:.1f} s "
             f"({summary.frames_per_second:.1f} frames/s). Look at {out / 'pictures'}; open "
-            f"{out / 'mesh_classes.ply'}."
+            f"{out / 'mesh.ply'}."
         )
         return
+    prepare_folder(out)
     require_ros()
+    predictor = load_predictor()
+    if predictor is None:
+        print("The recording's own labels, which are the true ones, are fused instead.")
     report = map_room(out, scene or RoomWalk(), predictor)
     labels = (
         f"the labels of {PredictorConfig().model}" if predictor else "the recording's own labels"
@@ -63,7 +65,7 @@ def load_predictor() -> Predictor | None:
     try:
         return Predictor(PredictorConfig())
     except ModelMissing as error:
-        print(f"No network: {error}.\nThe recording's own labels are fused instead.")
+        print(f"No network: {error}.")
         return None
 
 
@@ -92,10 +94,17 @@ def map_room(out: Path, scene: RoomWalk, predictor: Predictor | None) -> DemoRep
     return report
 
 
-def map_bag(bag: Path, out: Path, predictor: Predictor | None) -> Summary:
+def map_bag(bag: Path, out: Path) -> Summary:
     """Map a recording offline, with its own labels if it tells their meaning, else a network's."""
-    with open_recording(bag) as recording, _step(f"mapping {recording.describe()}"):
-        return map_recording(recording, Mapper(MapperConfig(voxel_size=VOXEL_SIZE)), predictor, out)
+    with open_recording(bag) as recording:
+        predictor = None if recording.label_set else load_predictor()
+        if recording.label_set:
+            print(f"The recording's own labels ({recording.label_set.name}) are fused.")
+        elif predictor is None:
+            print("Nor does the recording say what labels it has: the map will have none.")
+        with _step(f"mapping {recording.describe()}"):
+            mapper = Mapper(MapperConfig(voxel_size=VOXEL_SIZE))
+            return map_recording(recording, mapper, predictor, out)
 
 
 @contextmanager

@@ -150,10 +150,11 @@ def draw_looks(views: list[Looks], label_set: LabelSet) -> np.ndarray:
                 panes.append(classes)
         small = [cv2.resize(pane, (480, 360), interpolation=cv2.INTER_AREA) for pane in panes]
         rows.append(np.hstack(small))
-    true = np.concatenate([looks.truth.ravel() for looks in views])
+    panes_shown = [p for v in views for p in (v.truth, v.single_image, v.map) if p is not None]
+    drawn = np.concatenate([pane.ravel() for pane in panes_shown])
     shares = [
-        ClassShare(int(c), label_set.names[int(c)], 0.0, float((true == c).mean()))
-        for c in np.unique(true[true != UNLABELLED])
+        ClassShare(int(c), label_set.names[int(c)], 0.0, float((drawn == c).mean()))
+        for c in np.unique(drawn[drawn != UNLABELLED])
     ]
     shares.sort(key=lambda entry: -entry.share)
     titles = ["camera", "truth", *(["single image"] if len(panes) == 4 else []), "map"]
