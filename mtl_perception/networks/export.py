@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks to ONNX, for ``inference.onnx_network`` and for other programs."""
 
+import logging
 import os
+import warnings
 from pathlib import Path
 
 import onnx
@@ -18,6 +20,10 @@ OPSET = 18
 
 INPUT = "images"
 """Name of the input: (1, 3, height, width) float32 RGB, ImageNet-normalised."""
+
+
+# It warns that torchvision is missing, whose operators no network here has.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 class _Tuple(nn.Module):
@@ -47,15 +53,17 @@ def export_onnx(path: Path, model: nn.Module, *label_sets: LabelSet) -> None:
         OSError: the folder cannot be written, or the disk is full.
     """
     size = {2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)}
-    program = torch.onnx.export(
-        _Tuple(model).eval(),
-        (torch.zeros(1, 3, 99, 130),),  # odd and even, and equal to no width of the networks
-        input_names=[INPUT],
-        output_names=list(model.tasks),
-        dynamic_shapes=(size,),
-        opset_version=OPSET,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # about torch's own code
+        program = torch.onnx.export(
+            _Tuple(model).eval(),
+            (torch.zeros(1, 3, 99, 130),),  # odd and even, and equal to no width of the networks
+            input_names=[INPUT],
+            output_names=list(model.tasks),
+            dynamic_shapes=(size,),
+            opset_version=OPSET,
+            verbose=False,
+        )
     proto = program.model_proto
     metadata = NetworkMetadata(model.config.to_dict(), label_sets)
     onnx.helper.set_model_props(proto, metadata.to_strings())
