@@ -120,16 +120,33 @@ def test_a_network_that_is_not_ours_is_refused(file: Path, tmp_path: Path) -> No
         OnnxNetwork(tmp_path / "net.onnx", "cpu", "auto", 1)
 
 
-def test_a_network_with_another_input_is_refused(tmp_path: Path) -> None:
-    floats = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])
-    scores = onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.FLOAT, [1, 4])
-    node = onnx.helper.make_node("Relu", ["x"], ["labels"])
-    graph = onnx.helper.make_graph([node], "tiny", [floats], [scores])
+def save_graph(path: Path, image: list, scores: list, *nodes: object, **constants: list) -> None:
+    """Write a graph from ``images`` to ``labels``, with the metadata of ours."""
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, inputs, outputs) for kind, inputs, outputs in nodes],
+        "tiny",
+        [info("images", onnx.TensorProto.FLOAT, image)],
+        [info("labels", onnx.TensorProto.FLOAT, scores)],
+        [onnx.numpy_helper.from_array(np.array(v), name) for name, v in constants.items()],
+    )
     opsets = [onnx.helper.make_opsetid("", 18)]
     proto = onnx.helper.make_model(graph, ir_version=9, opset_imports=opsets)
     onnx.helper.set_model_props(proto, NetworkMetadata({}, (NYU,)).to_strings())
-    onnx.save(proto, tmp_path / "net.onnx")
-    with pytest.raises(ModelUnsupported, match=r"inputs .*'x'.* want images \(1, 3, H, W\)"):
+    onnx.save(proto, path)
+
+
+def test_a_network_with_another_input_is_refused(tmp_path: Path) -> None:
+    save_graph(tmp_path / "net.onnx", [1, 4], [1, 4], ("Relu", ["images"], ["labels"]))
+    with pytest.raises(ModelUnsupported, match=r"inputs .*\[1, 4\].* want images \(1, 3, H, W\)"):
+        OnnxNetwork(tmp_path / "net.onnx", "cpu", "auto", 1)
+
+
+def test_a_graph_that_cannot_run_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    reshape = ("Reshape", ["images", "size"], ["labels"])
+    size = [1, 40, 2, 2]
+    save_graph(tmp_path / "net.onnx", [1, 3, "height", "width"], size, reshape, size=size)
+    with pytest.raises(ModelUnsupported, match=r"net\.onnx: fails on \(1, 3, 64, 64\)"):
         OnnxNetwork(tmp_path / "net.onnx", "cpu", "auto", 1)
 
 

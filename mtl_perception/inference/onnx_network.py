@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.inference.dense_outputs import (
     MEAN,
+    MIN_SIDE,
     READ,
     STD,
     check_size,
@@ -24,7 +25,9 @@ from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
 MAX_ONNX_BYTES = 1 << 30
 """Bound on what is read into memory; the largest network here takes 0.6 GB."""
 
+# UnicodeDecodeError: a message of its own that quotes a damaged name.
 _FAILURES = (
+    UnicodeDecodeError,
     state.EPFail,
     state.Fail,
     state.InvalidArgument,
@@ -61,13 +64,16 @@ class OnnxNetwork:
         """
         if precision not in ("auto", "fp32"):
             raise ModelUnsupported(f"{path}: precision {precision!r}; ONNX Runtime has auto, fp32")
+        self._path = path
         self._session = _open(path, _provider(device, path), threads)
         try:
             strings = self._session.get_modelmeta().custom_metadata_map
             self.label_sets = NetworkMetadata.from_strings(strings).label_sets
+            channels = _channels(self._session, path)
+        except UnicodeDecodeError as error:
+            raise ModelCorrupt(f"{path}: damaged names: {error}") from None
         except InvalidInput as error:
             raise ModelUnsupported(f"{path}: {error}") from None
-        channels = _channels(self._session, path)
         check_tasks(channels, path)
         self.channels = channels["labels"]
         self.gives_depth = "depth" in channels
@@ -75,6 +81,8 @@ class OnnxNetwork:
         mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
         self._tables = ((levels - mean) / std).T.copy()  # (3, 256)
         self._wanted = [task for task in READ if task in channels]
+        # A graph that cannot run is found now, not at the first image.
+        self(np.zeros((2 * MIN_SIDE, 2 * MIN_SIDE, 3), np.uint8))
 
     def __call__(self, rgb: np.ndarray) -> NetworkOutput:
         """Run on one image.
@@ -84,12 +92,16 @@ class OnnxNetwork:
 
         Raises:
             InvalidInput: an image too small or too large.
+            ModelUnsupported: the graph contradicts itself, or its scores are not finite.
         """
         check_size(rgb)
         x = np.empty((1, 3, *rgb.shape[:2]), np.float32)
         for plane, table, target in zip(cv2.split(rgb), self._tables, x[0], strict=True):
             cv2.LUT(plane, table, target)
-        maps = self._session.run(self._wanted, {"images": x})
+        try:
+            maps = self._session.run(self._wanted, {"images": x})
+        except _FAILURES as error:
+            raise ModelUnsupported(f"{self._path}: fails on {x.shape}: {error}") from None
         named = zip(self._wanted, maps, strict=True)
         return to_output({task: values[0] for task, values in named}, rgb.shape[:2])
 
