@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from mtl_perception import ros
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.image_errors import UnknownEncoding
+from mtl_perception.models import ModelUnsupported
 from mtl_perception.node_config import PerceptionNodeConfig
 from mtl_perception.predictor import Predictor
 from mtl_perception.ros_diagnostics import PerceptionDiagnostics
@@ -59,13 +60,16 @@ class PerceptionNode(Node):
         start = time.perf_counter()
         try:
             rgb = ros.color_from_msg(msg)
+            prediction = self._predictor(rgb)
         except UnknownEncoding as error:
             self._diagnostics.dropped("bad_encoding", str(error))
             return
-        except InvalidInput as error:
+        except InvalidInput as error:  # unreadable, or of a size that the network cannot take
             self._diagnostics.dropped("bad_image", str(error))
             return
-        prediction = self._predictor(rgb)
+        except ModelUnsupported as error:
+            self._diagnostics.dropped("bad_scores", str(error))
+            return
         self._outputs.publish(rgb, prediction, msg.header, self._camera_info)
         self._diagnostics.answered(ros.stamp_ns(msg.header), time.perf_counter() - start)
 

@@ -362,3 +362,8 @@ def test_a_mistyped_preset_is_answered_with_near_names():
 def test_images_that_are_none_are_refused_with_what_came(images):
     with pytest.raises(InvalidInput, match="want"):
         build(KITTI)(images)
+
+
+def test_a_hostile_task_is_refused_by_name():
+    with pytest.raises(InvalidInput, match="tasks"):
+        NekrasovConfig(tasks=({},))

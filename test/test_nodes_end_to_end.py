@@ -173,7 +173,8 @@ def test_sigint_stops_a_node_with_its_map_saved(tmp_path):
     parameters = {"pose_source": "pose", "output_folder": str(tmp_path), "save_on_shutdown": True}
     with NodeProcesses(log_folder=tmp_path) as nodes, NodeClient() as client:
         nodes.start(NodeSpec("fusion", parameters))
-        client.wait_for_services(["/fusion/save_map"], 30, nodes.check)
+        client.wait_for_services(["/fusion/resume"], 30, nodes.check)
+        client.trigger("/fusion/resume")  # its answer shows that the node has started
         assert nodes.stop() == {"fusion": 0}
     assert load_map(tmp_path / "map.npz").ledger_counts == {}
 

@@ -246,6 +246,36 @@ def test_compressed_images_in_a_deep_queue_are_all_answered_in_order(
     np.testing.assert_array_equal(last, predictor(read_rgb(jpeg_files[-1])).labels)
 
 
+def test_a_joint_network_answers_with_depth_and_drops_what_it_cannot_take(
+    tmp_path: Path, jpeg_files: list[Path]
+) -> None:
+    for module in ("torch", "safetensors"):
+        pytest.importorskip(module, reason=f"needs {module}: see docs/installation.md")
+    from joint_networks import lively_network
+
+    from mtl_perception.networks.checkpoint import save_network
+
+    model = tmp_path / "joint.safetensors"
+    save_network(model, lively_network("nekrasov-nyud"), LABEL_SETS["nyu40"])
+    reader = Reader("/image", Image)
+    with NodeProcesses({}, tmp_path) as nodes:
+        nodes.start(NodeSpec("perception", {"model": str(model)}))
+        reader.listen(Image, "/perception/depth/image")
+        reader.connect()
+        rgb = read_rgb(jpeg_files[0])[::4, ::4]
+        reader.camera.publish(ros.image_to_msg(rgb[:16, :16], ros.make_header(START_NS, FRAME)))
+        reader.spin_until(lambda: reader.values().get("dropped/bad_image") == "1", "the drop")
+        header = ros.make_header(START_NS + 1, FRAME)
+        labels, _ = reader.ask(ros.image_to_msg(rgb, header))
+        reader.spin_until(lambda: bool(reader.received["image"]), "depth")
+    reader.close()
+    expected = Predictor(PredictorConfig(model=str(model)))(rgb)
+    depth = ros.depth_from_msg(reader.received["image"][0])
+    assert reader.received["image"][0].header == header
+    assert (ros.labels_from_msg(labels) == expected.labels).mean() > 0.999
+    np.testing.assert_allclose(depth, expected.depth, rtol=1e-4, atol=1e-4)
+
+
 def test_a_missing_model_ends_the_node_with_one_clear_line(tmp_path: Path) -> None:
     environment = {FOLDERS_VARIABLE: "", "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -46,7 +46,7 @@ class LabelledConfig(NetworkConfig):
         Raises:
             InvalidInput: with the offending values.
         """
-        if not self.tasks or not set(self.tasks) <= set(TASKS):
+        if not self.tasks or not all(task in TASKS for task in self.tasks):
             raise InvalidInput(f"tasks {self.tasks}: want some of {', '.join(TASKS)}")
         if len(set(self.tasks)) != len(self.tasks):
             raise InvalidInput(f"tasks {self.tasks}: one is named twice")
