@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from slam_fusion.output.atomic_file import atomic_file
+from mtl_perception.atomic_file import atomic_file
 
 KEPT_ROWS = 200_000
 """Rows kept for the file: about two hours at 30 Hz; the counts go on for ever."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import InvalidInput
 from slam_fusion.geometry import (
     check_se3,
@@ -15,7 +16,6 @@ from slam_fusion.geometry import (
     quat_xyzw_from_matrix,
     se3,
 )
-from slam_fusion.output.atomic_file import atomic_file
 from slam_fusion.poses import PoseNever
 
 MAX_POSES = 5_000_000

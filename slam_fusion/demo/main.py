@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mtl_perception.atomic_file import atomic_file
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.demo.nodes import map_through_nodes, require_ros
@@ -13,7 +14,6 @@ from slam_fusion.demo.report import DemoReport, judge
 from slam_fusion.demo.room import RoomWalk, make_recording
 from slam_fusion.mapper import Mapper, MapperConfig
 from slam_fusion.offline import map_recording
-from slam_fusion.output.atomic_file import atomic_file
 from slam_fusion.output.export import Summary, prepare_folder
 from slam_fusion.output.render import render_views, write_png
 from slam_fusion.recordings.recording import open_recording

@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
 from slam_fusion.mapper import Mapper
 from slam_fusion.output import legend
-from slam_fusion.output.atomic_file import atomic_file
 from slam_fusion.output.map_io import save_map, snapshot
 from slam_fusion.output.ply import write_ply
 from slam_fusion.output.render import render_views

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
 from mtl_perception.labels import LabelSet
 from slam_fusion.geometry import ROTATION_TOLERANCE
-from slam_fusion.output.atomic_file import atomic_file
 from slam_fusion.tsdf.evidence import SLOTS
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
 from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState

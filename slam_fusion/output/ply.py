@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
 from slam_fusion.frame import Surface
-from slam_fusion.output.atomic_file import atomic_file
 
 MAX_HEADER_BYTES = 4096
 """Our header is under 500 bytes; a longer one is not ours."""

@@ -9,11 +9,11 @@ import numpy as np
 from open3d.core import Tensor
 from open3d.t.geometry import RaycastingScene
 
+from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.labels import LabelSet
 from slam_fusion.frame import Surface
 from slam_fusion.output import legend, viewpoints
-from slam_fusion.output.atomic_file import atomic_file
 from slam_fusion.output.viewpoints import View
 
 SUPERSAMPLING = 2
