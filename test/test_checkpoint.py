@@ -3,6 +3,7 @@
 
 import json
 import logging
+import math
 import pickle
 import struct
 import types
@@ -18,7 +19,7 @@ from joint_networks import lively_network  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from mtl_perception.conventions import DenseSlamError  # noqa: E402
+from mtl_perception.conventions import DenseSlamError, InvalidInput  # noqa: E402
 from mtl_perception.labels import LABEL_SETS, LabelClass, LabelSet  # noqa: E402
 from mtl_perception.models import ModelCorrupt, ModelMissing, ModelUnsupported  # noqa: E402
 from mtl_perception.networks import checkpoint_read  # noqa: E402
@@ -29,6 +30,7 @@ from mtl_perception.networks.checkpoint import (  # noqa: E402
 )
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata  # noqa: E402
 from mtl_perception.networks.checkpoint_read import read_weights  # noqa: E402
+from mtl_perception.networks.convert import read_network, write_network  # noqa: E402
 from mtl_perception.networks.presets import build  # noqa: E402
 
 State = dict[str, Tensor]
@@ -300,6 +302,72 @@ def test_a_network_of_two_data_sets_keeps_both_label_sets(tmp_path: Path) -> Non
     assert load_network(tmp_path / "net.safetensors").label_sets == both
 
 
+def test_a_file_says_which_images_its_network_was_made_for(
+    source: nn.Module, tmp_path: Path
+) -> None:
+    path, nyu40 = tmp_path / "net.safetensors", LABEL_SETS["nyu40"]
+    save_network(path, source, nyu40, focal_px=585.5, temperature=1.25, input_height=480)
+    found = load_network(path).metadata
+    assert (found.focal_px, found.temperature, found.input_height) == (585.5, 1.25, 480)
+    assert type(found.input_height) is int
+    write_network(tmp_path / "again.safetensors", read_network(path, "", ())[0])
+    assert load_network(tmp_path / "again.safetensors").metadata == found
+
+
+def test_a_file_of_an_earlier_version_says_nothing_of_its_images(source: nn.Module) -> None:
+    old = own_metadata(source)
+    for name in ("focal_px", "temperature", "input_height"):
+        del old[name]
+    found = NetworkMetadata.from_strings(old)
+    assert (found.focal_px, found.temperature, found.input_height) == (0.0, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("focal_px", -585.0),
+        ("focal_px", math.nan),
+        ("focal_px", math.inf),
+        ("temperature", 0.0),
+        ("temperature", math.nan),
+        ("input_height", 31),
+        ("input_height", -480),
+        ("input_height", 10**6),
+    ],
+)
+def test_numbers_that_no_network_can_have_are_not_written(
+    source: nn.Module, tmp_path: Path, name: str, value: float
+) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        save_network(tmp_path / "net.safetensors", source, **{name: value})
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_half_file_is_small_and_gives_what_rounded_weights_give(
+    source: nn.Module, images: Tensor, tmp_path: Path
+) -> None:
+    save_network(tmp_path / "net.safetensors", source, LABEL_SETS["nyu40"], half=True)
+    assert (tmp_path / "net.safetensors").stat().st_size < 8e6
+    stored = load_network(tmp_path / "net.safetensors")
+    assert all(p.dtype == torch.float32 for p in stored.model.parameters())
+    rounded = lively_network(seed=5)
+    state = {n: t.half().float() if t.ndim > 1 else t for n, t in source.state_dict().items()}
+    rounded.load_state_dict(state)
+    assert_same_outputs(stored.model, rounded, images)
+
+
+def test_statistics_beyond_16_bits_survive_a_half_file_and_such_kernels_are_refused(
+    tmp_path: Path,
+) -> None:
+    model, path = lively_network(), tmp_path / "net.safetensors"
+    model.state_dict()["layer1.1.running_var"].fill_(1e6)
+    save_network(path, model, LABEL_SETS["nyu40"], half=True)
+    assert load_network(path).model.state_dict()["layer1.1.running_var"].eq(1e6).all()
+    model.state_dict()["conv3.weight"][0, 0] = 7e4
+    with pytest.raises(InvalidInput, match=r"conv3\.weight: holds 70000"):
+        save_network(path, model, LABEL_SETS["nyu40"], half=True)
+
+
 def test_a_network_that_cannot_be_written_leaves_nothing(source: nn.Module, tmp_path: Path) -> None:
     (tmp_path / "taken.safetensors").mkdir()
     with pytest.raises(OSError, match="taken"):
@@ -422,6 +490,12 @@ def own_metadata(source: nn.Module, **changes: str) -> dict[str, str]:
         ({"config": '{"method": ["a"]}'}, "method"),
         ({"label_sets": "[1]"}, "label_sets in its metadata are not texts"),
         ({"label_sets": '["{}"]'}, "label set JSON"),
+        ({"focal_px": "NaN"}, "focal_px nan, want 1 to 100000, or 0"),
+        ({"focal_px": "true"}, "focal_px True in its metadata: want float"),
+        ({"temperature": "-1"}, "temperature -1, want 0.01 to 100"),
+        ({"temperature": '"hot"'}, "temperature 'hot' in its metadata: want float"),
+        ({"input_height": "1e999"}, "input_height inf in its metadata: want int"),
+        ({"input_height": "16"}, "input_height 16, want 32 to 8192, or 0"),
     ],
 )
 def test_files_that_are_not_ours_are_refused_by_name(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.labels import LabelSet
@@ -95,33 +95,56 @@ def load_weights(model: nn.Module, path: Path, allow_pickle: bool = False) -> Lo
 class StoredNetwork:
     """A network as ``load_network`` returns it."""
 
-    model: nn.Module  # on the CPU, in evaluation mode
-    label_sets: tuple[LabelSet, ...]  # meaning of its "labels" channels, one behind the other
+    model: nn.Module  # on the CPU, in evaluation mode, float32
+    metadata: NetworkMetadata
+
+    @property
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Meaning of its "labels" channels, one set behind the other."""
+        return self.metadata.label_sets
 
 
-def save_network(path: Path, model: nn.Module, *label_sets: LabelSet) -> None:
+def save_network(
+    path: Path,
+    model: nn.Module,
+    *label_sets: LabelSet,
+    focal_px: float = NetworkMetadata.focal_px,
+    temperature: float = NetworkMetadata.temperature,
+    input_height: int = NetworkMetadata.input_height,
+    half: bool = False,
+) -> None:
     """Write a network with its configuration and label sets; whole, or not at all.
 
     Args:
         path: .safetensors; replaced if it is there.
         model: a network of ``presets.build``.
         label_sets: meaning of the "labels" channels in their order.
+        focal_px: see ``NetworkMetadata``, as the next two.
+        temperature: scores are divided by it.
+        input_height: images are brought to this height.
+        half: store the kernels in 16 bits, in half the space. Biases and what belongs to batch
+            normalisation stay in 32: they are few, and variances do not fit 16.
 
     Raises:
+        InvalidInput: a number out of its range, or a kernel that 16 bits cannot hold.
         OSError: the folder cannot be written, or the disk is full.
     """
-    metadata = NetworkMetadata(model.config.to_dict(), label_sets).to_strings()
+    metadata = NetworkMetadata(
+        model.config.to_dict(), label_sets, focal_px, temperature, input_height
+    )
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(save(tensors, metadata))
+        partial.write_bytes(save(tensors, metadata.to_strings()))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def load_network(path: Path) -> StoredNetwork:
-    """Build the network that ``save_network`` wrote.
+    """Build the network that ``save_network`` wrote, in float32 also where the file is not.
 
     Raises:
         ModelMissing, ModelCorrupt: see ``checkpoint_read.read_weights``.
@@ -141,4 +164,13 @@ def load_network(path: Path) -> StoredNetwork:
         raise ModelUnsupported(f"{path}: {'; '.join(found)}")
     model = build(config)
     model.load_state_dict(weights.tensors, strict=False)
-    return StoredNetwork(model.eval(), metadata.label_sets)
+    return StoredNetwork(model.eval(), metadata)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return tensor
+    halved = tensor.half()
+    if not torch.isfinite(halved).all():
+        raise InvalidInput(f"{name}: holds {tensor.abs().max():g}, float16 ends at 65504")
+    return halved

@@ -2,6 +2,7 @@
 """Published weights in, a file that the predictor runs out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mtl_perception.conventions import InvalidInput
@@ -13,6 +14,7 @@ from mtl_perception.networks.checkpoint import (
     load_weights,
     save_network,
 )
+from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
 from mtl_perception.networks.export import export_onnx
 from mtl_perception.networks.presets import build
 
@@ -43,13 +45,15 @@ def read_network(
             stored = load_network(path)
         except ModelUnsupported as error:
             raise ModelUnsupported(f"{error} (published weights need --network)") from None
-        return StoredNetwork(stored.model, tuple(label_sets) or stored.label_sets), "our own file"
+        named = tuple(label_sets) or stored.label_sets
+        return replace(stored, metadata=replace(stored.metadata, label_sets=named)), "our own file"
     model = build(preset).eval()
     report = load_weights(model, path, allow_pickle)
     if report.partial:
         raise InvalidInput(f"{path} holds an encoder only ({report}): train the network first")
     named = tuple(load_label_set(name) for name, _ in getattr(model.config, "label_sets", ()))
-    return StoredNetwork(model, tuple(label_sets) or named), str(report)
+    metadata = NetworkMetadata(model.config.to_dict(), tuple(label_sets) or named)
+    return StoredNetwork(model, metadata), str(report)
 
 
 def write_network(path: Path, stored: StoredNetwork) -> None:
@@ -61,4 +65,12 @@ def write_network(path: Path, stored: StoredNetwork) -> None:
     """
     if path.suffix not in WRITERS:
         raise InvalidInput(f"{path}: want a name that ends in {' or '.join(WRITERS)}")
-    WRITERS[path.suffix](path, stored.model, *stored.label_sets)
+    metadata = stored.metadata
+    WRITERS[path.suffix](
+        path,
+        stored.model,
+        *metadata.label_sets,
+        focal_px=metadata.focal_px,
+        temperature=metadata.temperature,
+        input_height=metadata.input_height,
+    )

@@ -38,7 +38,14 @@ class _Tuple(nn.Module):
         return tuple(outputs[task] for task in self.model.tasks)
 
 
-def export_onnx(path: Path, model: nn.Module, *label_sets: LabelSet) -> None:
+def export_onnx(
+    path: Path,
+    model: nn.Module,
+    *label_sets: LabelSet,
+    focal_px: float = NetworkMetadata.focal_px,
+    temperature: float = NetworkMetadata.temperature,
+    input_height: int = NetworkMetadata.input_height,
+) -> None:
     """Write a network as ONNX; whole, or not at all.
 
     Height and width stay free. The outputs are named like the tasks; configuration and label sets
@@ -48,8 +55,12 @@ def export_onnx(path: Path, model: nn.Module, *label_sets: LabelSet) -> None:
         path: .onnx; replaced if it is there.
         model: a network of ``presets.build``; left as it is, but in evaluation mode.
         label_sets: meaning of the "labels" channels, one set behind the other.
+        focal_px: see ``NetworkMetadata``, as the next two.
+        temperature: scores are divided by it.
+        input_height: images are brought to this height.
 
     Raises:
+        InvalidInput: a number out of its range.
         OSError: the folder cannot be written, or the disk is full.
     """
     size = {2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)}
@@ -65,7 +76,9 @@ def export_onnx(path: Path, model: nn.Module, *label_sets: LabelSet) -> None:
             verbose=False,
         )
     proto = program.model_proto
-    metadata = NetworkMetadata(model.config.to_dict(), label_sets)
+    metadata = NetworkMetadata(
+        model.config.to_dict(), label_sets, focal_px, temperature, input_height
+    )
     onnx.helper.set_model_props(proto, metadata.to_strings())
     partial = path.with_name(path.name + ".partial")
     try:
