@@ -2,18 +2,22 @@
 """RGB image in, class ids, confidence and (where the network has it) depth out."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
+import cv2
 import numpy as np
 
-from mtl_perception.conventions import InvalidInput, check_color
+from mtl_perception.conventions import MAX_IMAGE_SIDE, InvalidInput, check_color
+from mtl_perception.inference.post_processing import PostProcessor
 from mtl_perception.inference.runtimes import open_network
-from mtl_perception.inference.upsample import ScoreLabeller
+from mtl_perception.inference.scores import NetworkOutput
 from mtl_perception.labels import LabelSet, load_label_set, remap_table
 from mtl_perception.models import ModelUnsupported, entry_of_file, find_model
+from mtl_perception.prediction import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +32,11 @@ class PredictorConfig:
     threads: int = 2  # CPU threads; 0 = one for each core
     label_set: str = ""  # set of the labels that come out; "" = the network's own. For a file that
     # does not say it, nor the registry: the set its channels are in
-    temperature: float = 1.0  # scores are divided by it: above 1 lowers the confidence
+    temperature: float = 1.0  # scores are divided by it, and by the file's own, which calibrates
+    # them: above 1 lowers the confidence
     confidence_threshold: float = 0.0  # pixels less certain than this become unlabelled
+    input_height: int = 0  # rows of the image that the network sees, aspect kept; 0 = what its file
+    # says, else the image's own
 
     def __post_init__(self) -> None:
         """Refuse numbers that no predictor can have.
@@ -46,16 +53,8 @@ class PredictorConfig:
                 f"confidence_threshold {self.confidence_threshold} is not in 0..1: it is a "
                 "probability"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What the network says of one image; every array has the image's size."""
-
-    labels: np.ndarray  # (H, W) uint8 class ids, 255 = unlabelled
-    confidence: np.ndarray  # (H, W) float32 probability of the label, 0 where unlabelled
-    depth: np.ndarray | None  # (H, W) float32 metres; None: the network has no depth
-    normals: np.ndarray | None  # (H, W, 3) float32 unit; None: the network has no normals
+        if not 0 <= self.input_height <= MAX_IMAGE_SIDE:
+            raise InvalidInput(f"input_height {self.input_height} is not in 0..{MAX_IMAGE_SIDE}")
 
 
 class Predictor:
@@ -88,9 +87,10 @@ class Predictor:
                 f"{path}: scores {self._network.channels} classes, but label set "
                 f"{channels.name!r} has {said}"
             )
-        self._labeller = ScoreLabeller(
+        self._input_height = config.input_height or self._network.input_height
+        self._post_process = PostProcessor(
             _channel_labels(channels, self.label_set),
-            config.temperature,
+            config.temperature * self._network.temperature,
             config.confidence_threshold,
             threads,
         )
@@ -101,21 +101,69 @@ class Predictor:
         """Run once on a black (H, W) image, so that the first real one is not the slow one."""
         self(np.zeros((*shape, 3), np.uint8))
 
-    def __call__(self, rgb: np.ndarray) -> Prediction:
+    def __call__(self, rgb: np.ndarray, focal_px: float | None = None) -> Prediction:
         """Label one image.
 
         Args:
             rgb: (H, W, 3) uint8 RGB of any size.
+            focal_px: fx of its camera. A network that was trained for one camera, as files of
+                our own say, sees the rooms of another too near or too far by the ratio of their
+                focal lengths; told it, its depth is in metres. None: taken for that camera.
 
         Raises:
-            InvalidInput: not such an image, or of a size that the network does not take.
+            InvalidInput: not such an image, of a size that the network does not take, or a focal
+                length that no camera has.
         """
         check_color(rgb, "rgb")
+        if focal_px is not None and not (math.isfinite(focal_px) and focal_px > 0):
+            raise InvalidInput(f"focal_px {focal_px}: want pixels above 0")
+        resized = _resized(rgb, self._input_height or rgb.shape[0])
         with self._turn:
-            output = self._network(rgb)
-        scores = replace(output.scores, values=output.scores.values[..., self._slice])
-        labels, confidence = self._labeller(scores, rgb.shape[:2])
-        return Prediction(labels, confidence, output.depth, output.normals)
+            output = self._network(resized)
+        output = _of_image(output, resized.shape[:2], rgb.shape[:2], self._slice)
+        zoom = resized.shape[1] / rgb.shape[1]
+        return self._post_process(output, rgb.shape[:2], self._depth_scale(zoom, focal_px))
+
+    def _depth_scale(self, zoom: float, focal_px: float | None) -> float:
+        """Return the metres per unit of the network's depth.
+
+        It was trained on depth * canonical / fx with the fx of what it saw, here zoom * focal_px.
+        """
+        canonical = self._network.focal_px
+        if canonical == 0:
+            return 1.0
+        return zoom * (focal_px or canonical) / canonical
+
+
+def _resized(rgb: np.ndarray, height: int) -> np.ndarray:
+    """Return the image at this height, aspect kept.
+
+    Raises:
+        InvalidInput: it would be wider than images can be.
+    """
+    rows, columns = rgb.shape[:2]
+    if height == rows:
+        return rgb
+    width = max(1, round(columns * height / rows))
+    if width > MAX_IMAGE_SIDE:
+        raise InvalidInput(f"rgb: {columns}x{rows} image would be {width}x{height} to the network")
+    # Area: no aliasing of large images.
+    how = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
+    return cv2.resize(rgb, (width, height), interpolation=how)
+
+
+def _of_image(
+    output: NetworkOutput, seen: tuple[int, int], shape: tuple[int, int], channels: slice
+) -> NetworkOutput:
+    """Relate the scores of the chosen channels to the image of ``shape``, not the one seen."""
+    scores = output.scores
+    chosen = replace(
+        scores,
+        values=scores.values[..., channels],
+        x_axis=scores.x_axis.before_resize(shape[1], seen[1]),
+        y_axis=scores.y_axis.before_resize(shape[0], seen[0]),
+    )
+    return replace(output, scores=chosen)
 
 
 def _choose(

@@ -15,7 +15,7 @@ from joint_networks import lively_network, plain_torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from mtl_perception.conventions import InvalidInput  # noqa: E402
-from mtl_perception.inference.dense_outputs import MAX_PIXELS, to_output  # noqa: E402
+from mtl_perception.inference.dense_outputs import MAX_PIXELS  # noqa: E402
 from mtl_perception.inference.torch_network import TorchNetwork  # noqa: E402
 from mtl_perception.labels import LABEL_SETS  # noqa: E402
 from mtl_perception.models import ModelUnsupported  # noqa: E402
@@ -175,17 +175,3 @@ def test_cuda_says_what_the_cpu_says(file: Path, precision: str, tolerance: floa
 def test_an_unknown_precision_is_refused(file: Path) -> None:
     with pytest.raises(ModelUnsupported, match="'int8': torch has auto, fp32, bf16"):
         TorchNetwork(file, "cpu", "int8", 1)
-
-
-def test_scores_that_are_not_finite_are_an_error() -> None:
-    labels = np.zeros((4, 8, 8), np.float32)
-    labels[1, 2, 3] = np.nan
-    with pytest.raises(ModelUnsupported, match="not finite"):
-        to_output({"labels": labels}, (32, 32))
-
-
-def test_depth_that_is_not_finite_is_unknown() -> None:
-    depth = np.full((1, 8, 8), -2.0, np.float32)
-    depth[0, :4] = np.inf
-    output = to_output({"labels": np.zeros((4, 8, 8), np.float32), "depth": depth}, (32, 32))
-    assert set(np.unique(output.depth)) == {0.0, 2.0}

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What joint networks take and give, whatever runs them: an image in, one coarse map per task out.
 
-The networks see the whole image at its own size, normalised as for ImageNet. Their maps lie as in
-torch's ``interpolate(mode="bilinear", align_corners=False)``: cell i of n looks at pixel
-(i + 0.5) * pixels / n - 0.5. Maps are brought to image size first; then follow the argmax of
-scores, the absolute value of depth and the unit length of normals.
+The networks see the whole image, normalised as for ImageNet. Their maps lie as in torch's
+``interpolate(mode="bilinear", align_corners=False)``: cell i of n looks at pixel
+(i + 0.5) * pixels / n - 0.5.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.inference.framing import Axis
+from mtl_perception.inference.framing import spanning
 from mtl_perception.inference.scores import NetworkOutput, ScoreMap
 from mtl_perception.models import ModelUnsupported
 
@@ -74,7 +72,7 @@ def to_output(maps: Mapping[str, np.ndarray], shape: tuple[int, int]) -> Network
     Args:
         maps: (C, h, w) float32 by task, of any strides: ``labels``; ``depth`` and ``normals``
             where the network has them; others are not read.
-        shape: (H, W) of the image.
+        shape: (H, W) of the image that the network saw.
 
     Raises:
         ModelUnsupported: scores that are not finite.
@@ -82,34 +80,9 @@ def to_output(maps: Mapping[str, np.ndarray], shape: tuple[int, int]) -> Network
     values = maps["labels"].transpose(1, 2, 0)
     if not np.isfinite(values).all():
         raise ModelUnsupported("the network's scores are not finite: weights out of range?")
-    y_axis, x_axis = (_axis(n, m) for n, m in zip(values.shape[:2], shape, strict=True))
+    y_axis, x_axis = (spanning(m, n) for n, m in zip(values.shape[:2], shape, strict=True))
     return NetworkOutput(
         ScoreMap(values, 1.0, x_axis, y_axis),
-        _depth(maps["depth"], shape) if "depth" in maps else None,
-        _normals(maps["normals"], shape) if "normals" in maps else None,
+        maps["depth"][0] if "depth" in maps else None,
+        maps["normals"].transpose(1, 2, 0) if "normals" in maps else None,
     )
-
-
-def _axis(cells: int, pixels: int) -> Axis:
-    step = cells / pixels
-    return Axis(step, 0.5 * step - 0.5, 0, cells - 1)
-
-
-def _depth(raw: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(1, h, w) of any sign to (H, W) metres; 0, which is unknown, where it is not finite."""
-    depth = _resize(raw[0], shape)
-    np.abs(depth, out=depth)
-    return np.nan_to_num(depth, copy=False, nan=0.0, posinf=0.0)
-
-
-def _normals(raw: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(3, h, w) of any length to (H, W, 3) of unit length, or zero."""
-    normals = _resize(np.ascontiguousarray(raw.transpose(1, 2, 0)), shape)
-    length = np.sqrt(np.einsum("ijk,ijk->ij", normals, normals))
-    normals /= np.maximum(length, np.finfo(np.float32).tiny)[..., np.newaxis]
-    return normals
-
-
-def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    image = np.ascontiguousarray(image)
-    return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

@@ -24,6 +24,23 @@ class Axis:
     first: int
     last: int
 
+    def before_resize(self, pixels: int, resized: int) -> "Axis":
+        """Return the axis of the image of ``pixels`` that was resized to ``resized`` pixels.
+
+        Args:
+            pixels: of the image before.
+            resized: of the image that this axis speaks of.
+        """
+        zoom = resized / pixels
+        origin = (0.5 * zoom - 0.5) * self.step + self.origin  # half-pixel centres
+        return Axis(zoom * self.step, origin, self.first, self.last)
+
+
+def spanning(pixels: int, cells: int) -> Axis:
+    """Return the axis of a grid that covers the image exactly (align_corners=False in torch)."""
+    step = cells / pixels
+    return Axis(step, 0.5 * step - 0.5, 0, cells - 1)
+
 
 @dataclass(frozen=True)
 class Letterbox:

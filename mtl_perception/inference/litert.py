@@ -38,6 +38,7 @@ class LiteRtSegmenter:
 
     gives_depth = False
     label_sets: tuple[LabelSet, ...] = ()
+    focal_px, temperature, input_height = 0.0, 1.0, 0
 
     def __init__(self, path: Path, threads: int) -> None:
         """Load and prepare the network.

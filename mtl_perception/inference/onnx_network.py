@@ -49,6 +49,8 @@ class OnnxNetwork:
         label_sets: meaning of the channels, one set behind the other.
     """
 
+    focal_px, temperature, input_height = 0.0, 1.0, 0
+
     def __init__(self, path: Path, device: str, precision: str, threads: int) -> None:
         """Load a file that ``networks.export`` wrote.
 

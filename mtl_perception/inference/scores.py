@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network run returns: class scores on a coarse grid, depth where it has that head."""
+"""What a network run returns: class scores on a coarse grid, and the depth and normals it has."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,11 +26,15 @@ class ScoreMap:
 
 @dataclass(frozen=True, eq=False)
 class NetworkOutput:
-    """Everything that one run gave."""
+    """Everything that one run gave, as coarse as it came; ``post_processing`` does the rest.
+
+    Depth and normals cover the whole of the image that the network was given, each with a grid of
+    its own: cell i of n looks at its pixel (i + 0.5) * pixels / n - 0.5.
+    """
 
     scores: ScoreMap
-    depth: np.ndarray | None = None  # (H, W) float32 metres, image size; None: no such head
-    normals: np.ndarray | None = None  # (H, W, 3) float32 unit, image size; None: no such head
+    depth: np.ndarray | None = None  # (h, w) float32 of any sign and strides; None: no such head
+    normals: np.ndarray | None = None  # (h, w, 3) float32 of any length and strides; None: no head
 
 
 class Network(Protocol):
@@ -38,6 +42,9 @@ class Network(Protocol):
 
     channels: int  # classes scored
     gives_depth: bool
+    focal_px: float  # its depth is as a camera of this focal length would see it; 0: just metres
+    temperature: float  # scores are divided by it for calibrated confidence; 1: as they come
+    input_height: int  # images are best given this high, aspect kept; 0: at their own size
     label_sets: tuple[LabelSet, ...]  # of the channels, one behind the other; () if it cannot say
 
     def __call__(self, rgb: np.ndarray) -> NetworkOutput:
