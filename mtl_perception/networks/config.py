@@ -2,13 +2,16 @@
 """What all network configurations share (no torch)."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mtl_perception.conventions import MAX_CLASSES, InvalidInput
 
 if TYPE_CHECKING:
     from torch import nn
+
+C = TypeVar("C", bound="NetworkConfig")
 
 TASKS = ("labels", "depth", "normals", "contours", "parts", "saliency")
 """Every task name that a network may have as a key of its output."""
@@ -72,3 +75,29 @@ class LabelledConfig(NetworkConfig):
             slices[name] = slice(start, start + count)
             start += count
         return slices
+
+
+def read_config(config_type: type[C], values: Mapping[str, Any]) -> C:
+    """Return the configuration that ``to_dict`` wrote of a known method, from JSON as well.
+
+    Raises:
+        InvalidInput: a field that the method does not have, lacks, or has with another type.
+    """
+    method = config_type.method
+    given = {name: _as_tuple(value) for name, value in values.items() if name != "method"}
+    wanted = {f.name: f.default for f in fields(config_type)}
+    if given.keys() != wanted.keys():
+        raise InvalidInput(
+            f"{method} network: want the fields {sorted(wanted)}, got {sorted(given)}"
+        )
+    for name, default in wanted.items():
+        if type(given[name]) is not type(default):
+            raise InvalidInput(
+                f"{method} network: {name}={given[name]!r} is not a {type(default).__name__}"
+            )
+    return config_type(**given)
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON knows no tuples."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value

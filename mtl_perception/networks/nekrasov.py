@@ -5,57 +5,19 @@ MobileNet-v2, a Light-Weight RefineNet decoder that all tasks share, one small h
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mtl_perception.conventions import InvalidInput
-from mtl_perception.networks.config import LabelledConfig, NetworkConfig
 from mtl_perception.networks.layers import check_images, conv1x1
 from mtl_perception.networks.light_weight_refinenet import WIDTH, LightWeightRefineNet
 from mtl_perception.networks.mobilenet_v2 import MobileNetV2
-
-HEADS = {"depth": "depth", "labels": "segm", "normals": "normal"}
-"""Released name of each task's head, in the order of the released keys."""
+from mtl_perception.networks.nekrasov_config import HEADS, NekrasovConfig
 
 PARTS = ("encoder", "decoder", "heads")
 """Modules of the network whose own names the released keys do not have."""
-
-
-@dataclass(frozen=True)
-class NekrasovConfig(LabelledConfig):
-    """One network of the family; the defaults are the released NYUD network."""
-
-    method: ClassVar[str] = "nekrasov"
-
-    align_corners: bool = False  # of the decoder's resizing; DenseTorch trained with True
-    legacy_expand_t1: bool = True  # the released weights have the convolution that expands nothing
-    grouped_crp1: bool = True  # False in the single-task Light-Weight RefineNet
-    pre_heads: bool = True  # False there as well
-    separable_pool: bool = False  # same values, faster training and compiled code on CPUs
-
-    def __post_init__(self) -> None:
-        """Refuse what no head can be built for.
-
-        Raises:
-            InvalidInput: with the offending values.
-        """
-        super().__post_init__()
-        if not set(self.tasks) <= set(HEADS):
-            raise InvalidInput(f"tasks {self.tasks}: {self.method} has {', '.join(HEADS)}")
-
-    @property
-    def channels(self) -> dict[str, int]:
-        """Channels of each task's output."""
-        known = {"labels": self.label_channels, "depth": 1, "normals": 3}
-        return {task: known[task] for task in self.tasks}
-
-    def build(self) -> "NekrasovNet":
-        """Return the network with fresh random weights."""
-        return NekrasovNet(self)
 
 
 class NekrasovNet(nn.Module):
@@ -104,18 +66,6 @@ class NekrasovNet(nn.Module):
         if self.config.pre_heads:
             shared = F.relu6(self.heads[f"pre_{name}"](shared))  # (B, 256, H/4, W/4)
         return self.heads[name](shared)  # (B, channels of the task, H/4, W/4)
-
-
-def presets() -> dict[str, NetworkConfig]:
-    """Return the four published networks by name."""
-    three = ("labels", "depth", "normals")
-    kitti, both = (("kitti6", 6),), (("nyu40", 40), ("kitti6", 6))
-    return {
-        "nekrasov-nyud": NekrasovConfig(),
-        "nekrasov-kitti": NekrasovConfig(label_sets=kitti),
-        "nekrasov-nyud-normals": NekrasovConfig(tasks=three),
-        "nekrasov-nyud-kitti": NekrasovConfig(label_sets=both),
-    }
 
 
 def _init(module: nn.Module) -> None:

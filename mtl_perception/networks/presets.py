@@ -3,17 +3,16 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from torch import nn
 
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.networks import mti_net, nekrasov, pad_net, xdistill_depth
-from mtl_perception.networks.config import NetworkConfig
+from mtl_perception.networks import mti_net, nekrasov_config, pad_net, xdistill_depth
+from mtl_perception.networks.config import NetworkConfig, read_config
 
 PRESETS: Mapping[str, NetworkConfig] = {
-    **nekrasov.presets(),
+    **nekrasov_config.presets(),
     **pad_net.presets(),
     **mti_net.presets(),
     **xdistill_depth.presets(),
@@ -58,21 +57,4 @@ def config_from_dict(values: Mapping[str, Any]) -> NetworkConfig:
     method = str(values.get("method"))
     if method not in METHODS:
         raise InvalidInput(f"network method {method!r} is not one of {', '.join(METHODS)}")
-    config_type = METHODS[method]
-    given = {name: _as_tuple(value) for name, value in values.items() if name != "method"}
-    wanted = {f.name: f.default for f in fields(config_type)}
-    if given.keys() != wanted.keys():
-        raise InvalidInput(
-            f"{method} network: want the fields {sorted(wanted)}, got {sorted(given)}"
-        )
-    for name, default in wanted.items():
-        if type(given[name]) is not type(default):
-            raise InvalidInput(
-                f"{method} network: {name}={given[name]!r} is not a {type(default).__name__}"
-            )
-    return config_type(**given)
-
-
-def _as_tuple(value: Any) -> Any:
-    """JSON knows no tuples."""
-    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
+    return read_config(METHODS[method], values)
