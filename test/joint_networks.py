@@ -42,14 +42,20 @@ class PlainPrediction:
     normals: torch.Tensor | None  # (H, W, 3) unit
 
 
-def plain_torch(model: nn.Module, rgb: np.ndarray) -> PlainPrediction:
-    """Normalise, run, resize, and only then decide: step by step, as the publications have it."""
+def plain_torch(
+    model: nn.Module, rgb: np.ndarray, size: tuple[int, int] | None = None
+) -> PlainPrediction:
+    """Normalise, run, resize, and only then decide: step by step, as the publications have it.
+
+    Maps are resized to the (H, W) of ``size``, or to the image's.
+    """
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (torch.from_numpy(rgb.copy()).float() / 255 - mean) / std
+    size = size or rgb.shape[:2]
     with torch.no_grad():
         outputs = model(x.permute(2, 0, 1)[None].contiguous())
     full = {
-        task: F.interpolate(values, size=rgb.shape[:2], mode="bilinear", align_corners=False)[0]
+        task: F.interpolate(values, size=size, mode="bilinear", align_corners=False)[0]
         for task, values in outputs.items()
     }
     normals = F.normalize(full["normals"], dim=0).permute(1, 2, 0) if "normals" in full else None

@@ -119,7 +119,8 @@ def test_a_float_image_is_refused(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("threads", -1), ("temperature", 0.0), ("confidence_threshold", 1.5)]
+    ("field", "value"),
+    [("threads", -1), ("temperature", 0.0), ("confidence_threshold", 1.5), ("input_height", -1)],
 )
 def test_a_number_out_of_range_is_named(field: str, value: float) -> None:
     with pytest.raises(InvalidInput, match=f"{field} {value}"):

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -175,3 +176,67 @@ def test_cuda_says_what_the_cpu_says(file: Path, precision: str, tolerance: floa
 def test_an_unknown_precision_is_refused(file: Path) -> None:
     with pytest.raises(ModelUnsupported, match="'int8': torch has auto, fp32, bf16"):
         TorchNetwork(file, "cpu", "int8", 1)
+
+
+@pytest.mark.parametrize(("shape", "height"), [((240, 320), 120), ((97, 130), 64), ((60, 80), 96)])
+def test_at_another_height_the_maps_are_those_of_the_resized_image_brought_back(
+    file: Path, model: nn.Module, shape: tuple[int, int], height: int
+) -> None:
+    rgb = image(shape)
+    width = round(shape[1] * height / shape[0])
+    how = cv2.INTER_AREA if height < shape[0] else cv2.INTER_LINEAR
+    small = cv2.resize(rgb, (width, height), interpolation=how)
+    expected = plain_torch(model, small, size=shape)
+    config = PredictorConfig(model=str(file), device="cpu", input_height=height)
+    prediction = Predictor(config)(rgb)
+    ranked = expected.probability.topk(2, dim=0).values
+    clear = (ranked[0] - ranked[1] > 1e-4).numpy()
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(prediction.labels[clear], expected.labels.numpy()[clear])
+    np.testing.assert_allclose(prediction.confidence, ranked[0].numpy(), atol=2e-5)
+    scale = float(expected.depth.max())
+    np.testing.assert_allclose(prediction.depth, expected.depth.numpy(), atol=2e-5 * scale)
+    assert prediction.normals.shape == (*shape, 3)
+
+
+def test_depth_of_a_canonical_camera_is_scaled_to_the_camera_at_hand(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    """Half the image's pixels halve its focal length, as another lens would."""
+    path, rgb = tmp_path / "net.safetensors", image((96, 128))
+    save_network(path, model, NYU, focal_px=585.0, input_height=48)
+    stored = Predictor(PredictorConfig(model=str(path), device="cpu"))
+    as_it_is = plain_torch(
+        model, cv2.resize(rgb, (64, 48), interpolation=cv2.INTER_AREA), size=(96, 128)
+    ).depth.numpy()
+    for focal_px, scale in ((585.0, 0.5), (None, 0.5), (292.5, 0.25), (1170.0, 1.0)):
+        depth = stored(rgb, focal_px).depth
+        np.testing.assert_allclose(depth, as_it_is * scale, atol=2e-5 * as_it_is.max())
+
+
+def test_depth_of_an_unknown_camera_is_used_as_it_is(predictor: Predictor) -> None:
+    rgb = image((64, 96))
+    np.testing.assert_array_equal(predictor(rgb, 100.0).depth, predictor(rgb).depth)
+
+
+@pytest.mark.parametrize("focal_px", [0.0, -585.0, np.nan, np.inf])
+def test_a_focal_length_that_no_camera_has_is_named(predictor: Predictor, focal_px: float) -> None:
+    with pytest.raises(InvalidInput, match=f"focal_px {focal_px}"):
+        predictor(image((64, 96)), focal_px)
+
+
+def test_the_temperature_of_the_file_and_of_the_user_multiply(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    path, rgb = tmp_path / "net.safetensors", image((64, 96))
+    save_network(path, model, NYU, temperature=4.0)
+    config = PredictorConfig(model=str(path), device="cpu", temperature=0.5)
+    expected = F.softmax(plain_torch(model, rgb).scores / 2, dim=0).max(dim=0).values
+    confidence = Predictor(config)(rgb).confidence
+    np.testing.assert_allclose(confidence, expected.numpy(), atol=2e-5)
+
+
+def test_an_image_that_would_be_too_wide_at_the_height_wanted_is_named(file: Path) -> None:
+    config = PredictorConfig(model=str(file), device="cpu", input_height=480)
+    with pytest.raises(InvalidInput, match="2000x40 image would be 24000x480"):
+        Predictor(config)(np.zeros((40, 2000, 3), np.uint8))

@@ -47,9 +47,8 @@ class OnnxNetwork:
         channels: classes scored, over all label sets.
         gives_depth: whether it has that head.
         label_sets: meaning of the channels, one set behind the other.
+        focal_px, temperature, input_height: what the file says of itself.
     """
-
-    focal_px, temperature, input_height = 0.0, 1.0, 0
 
     def __init__(self, path: Path, device: str, precision: str, threads: int) -> None:
         """Load a file that ``networks.export`` wrote.
@@ -70,13 +69,16 @@ class OnnxNetwork:
         self._session = _open(path, _provider(device, path), threads)
         try:
             strings = self._session.get_modelmeta().custom_metadata_map
-            self.label_sets = NetworkMetadata.from_strings(strings).label_sets
+            metadata = NetworkMetadata.from_strings(strings)
             channels = _channels(self._session, path)
         except UnicodeDecodeError as error:
             raise ModelCorrupt(f"{path}: damaged names: {error}") from None
         except InvalidInput as error:
             raise ModelUnsupported(f"{path}: {error}") from None
         check_tasks(channels, path)
+        self.label_sets = metadata.label_sets
+        self.focal_px, self.temperature = metadata.focal_px, metadata.temperature
+        self.input_height = metadata.input_height
         self.channels = channels["labels"]
         self.gives_depth = "depth" in channels
         levels = np.arange(256, dtype=np.float32)[:, np.newaxis] / 255

@@ -30,9 +30,8 @@ class TorchNetwork:
         channels: classes scored, over all label sets.
         gives_depth: whether it has that head.
         label_sets: meaning of the channels, one set behind the other.
+        focal_px, temperature, input_height: what the file says of itself.
     """
-
-    focal_px, temperature, input_height = 0.0, 1.0, 0
 
     def __init__(self, path: Path, device: str, precision: str, threads: int) -> None:
         """Load a file that ``checkpoint.save_network`` wrote.
@@ -51,7 +50,10 @@ class TorchNetwork:
         self._dtype = _dtype(precision, self._device)
         torch.set_num_threads(threads)
         stored = load_network(path)
-        self.label_sets = stored.label_sets
+        metadata = stored.metadata
+        self.label_sets = metadata.label_sets
+        self.focal_px, self.temperature = metadata.focal_px, metadata.temperature
+        self.input_height = metadata.input_height
         self._model = self._prepare(stored.model)
         self._offset = -torch.tensor(MEAN).div(torch.tensor(STD)).to(self._device)[:, None, None]
         self._scale = torch.tensor(STD).mul(255).reciprocal().to(self._device)[:, None, None]
