@@ -7,6 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: see docs/installation.md")
 
 
+from mtl_perception.training.losses.contours import (  # noqa: E402
+    balanced_bce,
+    binary_cross_entropy,
+)
 from mtl_perception.training.losses.depth import berhu, l1_depth, l2_depth  # noqa: E402
 from mtl_perception.training.losses.labels import cross_entropy  # noqa: E402
 from mtl_perception.training.losses.normals import (  # noqa: E402
@@ -161,7 +165,29 @@ def test_a_prediction_of_no_direction_gets_a_bounded_gradient():
     assert normals.grad.flatten().tolist() == [0, 0, pytest.approx(1e3)]
 
 
+def random_contours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Scores at half the size, and a truth of which a tenth is yes and a third unknown."""
+    truth = np.where(rng.random((B, 1, H, W)) < 0.1, 1.0, 0.0)
+    truth[rng.random(truth.shape) < 1 / 3] = -1
+    return rng.normal(0, 3, (B, 1, H // 2, W // 2)), truth
+
+
+@pytest.mark.parametrize("weight", [0.95, None])
+def test_contours_weigh_more_than_what_is_none(rng, weight):
+    scores, truth = random_contours(rng)
+    probability = 1 / (1 + np.exp(-upsampled(scores)))
+    yes, no = -np.log(probability[truth == 1]), -np.log(1 - probability[truth == 0])
+    count = len(yes) + len(no)
+    w = len(no) / count if weight is None else weight
+    found = balanced_bce(tensor(scores), tensor(truth), weight).item()
+    assert found == pytest.approx((w * yes.sum() + (1 - w) * no.sum()) / count, rel=1e-5)
+    plain = binary_cross_entropy(tensor(scores), tensor(truth)).item()
+    assert plain == pytest.approx((yes.sum() + no.sum()) / count, rel=1e-5)
+
+
 NOTHING = {
+    balanced_bce: (1, torch.full((B, 1, H, W), -1.0)),
+    binary_cross_entropy: (1, torch.full((B, 1, H, W), -1.0)),
     cross_entropy: (7, torch.full((B, H, W), 255)),
     berhu: (1, torch.zeros(B, 1, H, W)),
     l1_depth: (1, torch.zeros(B, 1, H, W)),
