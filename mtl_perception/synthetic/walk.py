@@ -71,7 +71,7 @@ def _turn(
         axis=1,
     )
     return np.stack(
-        [_look(p, *a) for p, a in zip(positions, zip(yaw, pitch, roll, strict=True), strict=True)]
+        [look(p, *a) for p, a in zip(positions, zip(yaw, pitch, roll, strict=True), strict=True)]
     )
 
 
@@ -83,7 +83,7 @@ def _tremor(times: np.ndarray, amplitude: float, rng: np.random.Generator) -> np
     return (weight * np.sin(2 * np.pi * frequency * times[:, None] + phase)).sum(axis=1)
 
 
-def _look(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
+def look(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
     """Pose of an optical frame that looks along yaw and pitch (radians; up is positive)."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])

@@ -7,7 +7,15 @@ import sys
 import typer
 
 from mtl_perception.conventions import DenseSlamError
-from slam_fusion.commands import cli_eval, cli_evaluate, cli_map, cli_models, cli_nodes, cli_tools
+from slam_fusion.commands import (
+    cli_eval,
+    cli_evaluate,
+    cli_map,
+    cli_models,
+    cli_nodes,
+    cli_rooms,
+    cli_tools,
+)
 
 EXIT_USER_ERROR = 2
 
@@ -17,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (cli_map, cli_nodes, cli_tools, cli_eval, cli_evaluate):
+for module in (cli_map, cli_nodes, cli_tools, cli_eval, cli_evaluate, cli_rooms):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 app.add_typer(cli_models.app, name="models")

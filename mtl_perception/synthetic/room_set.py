@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set of rooms: one shard each, made by several processes, resumed where one was killed."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtl_perception.conventions import DenseSlamError
+from mtl_perception.data.sample import DataMissing, Sample
+from mtl_perception.data.shard_index import Shard, ShardIndex, load_index
+from mtl_perception.data.shard_write import write_shard
+from mtl_perception.synthetic.camera import ColorNoise, render
+from mtl_perception.synthetic.room import LABEL_SET, make_room
+from mtl_perception.synthetic.viewpoints import ViewRules, random_views
+
+CONTENT = 1
+"""Raised whenever rooms or views come out otherwise, so that no folder mixes the two."""
+
+
+class RoomSetError(DenseSlamError):
+    """The folder holds rooms of another kind, or the numbers make no set."""
+
+
+@dataclass(frozen=True)
+class RoomSet:
+    """What a data set of rooms consists of; equal ones give equal bytes."""
+
+    rooms: int = 100
+    frames: int = 36  # views of each room
+    seed: int = 1000  # of the first room; the next has the next
+    samples: int = 2  # colour is the mean of samples x samples rays per pixel
+    rules: ViewRules = ViewRules()
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no set.
+
+        Raises:
+            RoomSetError: with the values.
+        """
+        if not (self.rooms > 0 and 0 < self.frames <= 10_000 and 0 <= self.seed < 2**40):
+            raise RoomSetError(
+                f"{self.rooms} rooms of {self.frames} frames from seed {self.seed}: want at least "
+                "one room, 1..10000 frames and a seed of 0 or more"
+            )
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """All that decides what a room's shard holds, but its seed."""
+        return {
+            "content": CONTENT,
+            "frames": self.frames,
+            "samples": self.samples,
+            "rules": {name: _plain(value) for name, value in asdict(self.rules).items()},
+        }
+
+
+def make_room_set(
+    folder: Path,
+    wanted: RoomSet,
+    processes: int,
+    progress: Callable[[Shard], None] | None = None,
+) -> ShardIndex:
+    """Make the shards that the folder lacks; more rooms of the same recipe may be added later.
+
+    Args:
+        folder: made if it is not there.
+        wanted: the rooms.
+        processes: how many work at once, each on a room of its own.
+        progress: told each shard when it is complete.
+
+    Returns:
+        What the folder now holds.
+
+    Raises:
+        RoomSetError: the folder holds rooms of another recipe.
+        DataCorrupt: its index is damaged.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    index = _index_of(folder, wanted)
+    done = {s.seed for s in index.shards if (folder / s.file).is_file()}
+    index = replace(index, shards=tuple(s for s in index.shards if s.seed in done))
+    missing = [s for s in range(wanted.seed, wanted.seed + wanted.rooms) if s not in done]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, max(1, len(missing))), context) as pool:
+        jobs = [pool.submit(make_shard, folder, seed, wanted) for seed in missing]
+        try:
+            for job in as_completed(jobs):
+                index = replace(index, shards=(*index.shards, job.result()))
+                index.save(folder)
+                if progress:
+                    progress(index.shards[-1])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return index
+
+
+def make_shard(folder: Path, seed: int, wanted: RoomSet) -> Shard:
+    """Make one room and write its views; the same seed and recipe give the same bytes."""
+    cv2.setNumThreads(1)
+    path = folder / f"room-{seed:012d}.shard"
+    return write_shard(path, seed, room_samples(seed, wanted))
+
+
+def room_samples(seed: int, wanted: RoomSet) -> Iterator[tuple[Sample, np.ndarray]]:
+    """Yield the views of a room and their T_world_camera."""
+    room = make_room(seed)
+    rng = np.random.default_rng([seed, 1])
+    for number, (camera, pose) in enumerate(random_views(room, wanted.frames, rng, wanted.rules)):
+        noise = ColorNoise(rng.uniform(0, 0.4), rng.uniform(0, 4), int(rng.integers(2**31)))
+        view = render(room, camera, pose, noise=noise, samples=wanted.samples)
+        sample = Sample(
+            name=f"room{seed:012d}-{number:04d}",
+            color=view.color,
+            intrinsics=camera,
+            depth=view.depth,
+            labels=view.labels,
+            normals=view.normals,
+            instances=view.instances,
+        )
+        yield sample, pose
+
+
+def _index_of(folder: Path, wanted: RoomSet) -> ShardIndex:
+    try:
+        index = load_index(folder)
+    except DataMissing:
+        return ShardIndex(LABEL_SET, wanted.recipe)
+    if index.recipe != wanted.recipe:
+        raise RoomSetError(
+            f"{folder} holds rooms of recipe {index.recipe}, these are of {wanted.recipe}; "
+            "choose another folder"
+        )
+    return index
+
+
+def _plain(value: object) -> object:
+    """Return what JSON gives back for a value."""
+    return list(value) if isinstance(value, tuple) else value

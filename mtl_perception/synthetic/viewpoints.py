@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random places to look from: what a data set needs, where a walk would show too few of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import open3d as o3d
+
+from mtl_perception.conventions import DenseSlamError, Intrinsics
+from mtl_perception.labels import LABEL_SETS
+from mtl_perception.synthetic.camera import rays
+from mtl_perception.synthetic.room import LABEL_SET, Room
+from mtl_perception.synthetic.walk import look
+
+SHELL = ("wall", "floor", "ceiling")
+PROBE = 32  # pixels across the small view that a candidate is judged by
+TRIES = 400  # candidates per view that is wanted
+
+
+class NoViewpoint(DenseSlamError):
+    """The room is too full, or too empty, for the views that were asked for."""
+
+
+@dataclass(frozen=True)
+class ViewRules:
+    """Where cameras of training images are, and what they may not look like."""
+
+    heights: tuple[float, float] = (0.9, 1.8)  # metres above the floor
+    pitch_deg: tuple[float, float] = (-50.0, 20.0)  # positive looks up
+    roll_deg: float = 3.0  # standard deviation
+    clearance: float = 0.35  # metres free of any surface about the camera
+    focal_px: tuple[float, float] = (480.0, 620.0)
+    aimed: float = 0.8  # part of the views that look at a piece of furniture
+    one_class: float = 0.8  # a view of which one class takes more is refused
+    too_near: float = 0.6  # metres; a view with a quarter of it nearer is refused
+    overview: float = 1.8  # metres; of the views with half of it nearer, most are refused
+    close_up: float = 0.4  # part of those that is kept
+
+
+def random_views(
+    room: Room, count: int, rng: np.random.Generator, rules: ViewRules
+) -> list[tuple[Intrinsics, np.ndarray]]:
+    """Return cameras of 640 x 480 pixels and their T_world_camera (4, 4), all in free space.
+
+    Raises:
+        NoViewpoint: too few of the candidates are free and see more than one class.
+    """
+    views: list[tuple[Intrinsics, np.ndarray]] = []
+    targets = _targets(room)
+    for _ in range(TRIES * count):
+        if len(views) == count:
+            return views
+        position = np.append(rng.uniform(0, room.size[:2]), rng.uniform(*rules.heights))
+        focal = rng.uniform(*rules.focal_px)
+        centre = rng.normal((319.5, 239.5), 3.0)
+        pose = _aimed(position, targets, rng, rules)
+        near = rules.too_near if rng.random() < rules.close_up else rules.overview
+        if _is_free(room, position, rules) and _is_worth_seeing(room, focal, pose, near, rules):
+            camera = Intrinsics(640, 480, focal, focal, float(centre[0]), float(centre[1]))
+            views.append((camera, pose))
+    raise NoViewpoint(
+        f"only {len(views)} of {count} views of the room are free and not of one class"
+    )
+
+
+def _targets(room: Room) -> list[np.ndarray]:
+    """Return, for each piece of furniture, the corners of its triangles (N, 3)."""
+    ids = LABEL_SETS[LABEL_SET]
+    furniture = ~np.isin(room.labels, [ids.id_of(name) for name in SHELL])
+    order = np.argsort(room.instances[furniture], kind="stable")
+    rows, instances = room.triangles[furniture][order], room.instances[furniture][order]
+    starts = np.flatnonzero(np.diff(instances)) + 1
+    return [room.vertices[part].reshape(-1, 3) for part in np.split(rows, starts) if len(part)]
+
+
+def _aimed(
+    position: np.ndarray, targets: list[np.ndarray], rng: np.random.Generator, rules: ViewRules
+) -> np.ndarray:
+    """Return a pose at ``position`` that looks about at some furniture, or anywhere."""
+    yaw, pitch = rng.uniform(0, 2 * np.pi), np.radians(rng.normal(-12, 12))
+    if targets and rng.random() < rules.aimed:
+        points = targets[rng.integers(len(targets))]
+        way = points[rng.integers(len(points))] - position
+        yaw = np.arctan2(way[1], way[0]) + np.radians(rng.normal(0, 12))
+        pitch = np.arctan2(way[2], np.hypot(way[0], way[1])) + np.radians(rng.normal(4, 8))
+    low, high = np.radians(rules.pitch_deg)
+    roll = np.radians(np.clip(rng.normal(0, rules.roll_deg), -10, 10))
+    return look(position, yaw, np.clip(pitch, low, high), roll)
+
+
+def _is_free(room: Room, position: np.ndarray, rules: ViewRules) -> bool:
+    """Whether nothing is near, and what is above and below is seen from its outside."""
+    point = position.astype(np.float32)
+    near = room.scene.compute_distance(o3d.core.Tensor.from_numpy(point[None])).numpy()[0]
+    if near < rules.clearance:
+        return False
+    way = np.array([[0, 0, 1], [0, 0, -1]], np.float32)
+    bundle = np.hstack([np.stack([point, point]), way])
+    hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))
+    facing = (hit["primitive_normals"].numpy() * way).sum(axis=1) < 0
+    return bool((facing & np.isfinite(hit["t_hit"].numpy())).all())
+
+
+def _is_worth_seeing(
+    room: Room, focal: float, pose: np.ndarray, near: float, rules: ViewRules
+) -> bool:
+    """Whether the view is closed, half of it farther than ``near``, and not of one class."""
+    scale = PROBE / 640
+    small = Intrinsics(PROBE, PROBE * 3 // 4, focal * scale, focal * scale, 15.5, 11.5)
+    bundle = rays(small, pose)
+    hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))
+    triangle, depth = hit["primitive_ids"].numpy(), hit["t_hit"].numpy()
+    if not np.isfinite(depth).all():
+        return False  # it looks out of the room
+    if (depth < rules.too_near).mean() > 0.25 or np.median(depth) < near:
+        return False
+    shares = np.bincount(room.labels[triangle].ravel()) / triangle.size
+    return bool(shares.max() <= rules.one_class)
