@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.labels import LabelSet
 from mtl_perception.models import ModelUnsupported
-from mtl_perception.networks.checkpoint_fit import identity_expansion, problems, some
+from mtl_perception.networks.checkpoint_fit import identity_expansion, problems
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
-from mtl_perception.networks.checkpoint_names import COUNTER, recognise
+from mtl_perception.networks.checkpoint_names import COUNTER, recognise, some
 from mtl_perception.networks.checkpoint_read import read_weights
 from mtl_perception.networks.presets import build, config_from_dict
 

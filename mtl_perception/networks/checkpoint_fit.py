@@ -2,12 +2,12 @@
 """Whether tensors by name fit a network, and what stands in for a part that a file lacks."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mtl_perception.networks.checkpoint_names import COUNTER
+from mtl_perception.networks.checkpoint_names import COUNTER, some
 
 
 def problems(
@@ -37,13 +37,6 @@ def problems(
         "not finite": [name for name, t in given.items() if not torch.isfinite(t).all()],
     }
     return [f"{what}: {some(names)}" for what, names in found.items() if names]
-
-
-def some(names: Iterable[str], count: int = 5) -> str:
-    """Return the first names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - count} more" if len(listed) > count else ""
-    return ", ".join(listed[:count]) + more
 
 
 def identity_expansion(own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ so the order of a file does not matter.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 COUNTER = ".num_batches_tracked"
@@ -180,3 +180,10 @@ def _prefixed_encoder(names: list[str], wanted: set[str]) -> Naming | None:
             to = {name: prefix + name for name in features}
             return Naming(f"ImageNet encoder ({prefix[:-1]})", to, dropped, encoder=(prefix,))
     return None
+
+
+def some(names: Iterable[str], count: int = 5) -> str:
+    """Return the first names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - count} more" if len(listed) > count else ""
+    return ", ".join(listed[:count]) + more
