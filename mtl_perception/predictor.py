@@ -62,7 +62,8 @@ class Predictor:
 
     Attributes:
         label_set: classes of the labels that come out.
-        gives_depth: whether ``Prediction.depth`` is there.
+        gives_depth, gives_normals: whether ``Prediction.depth`` and ``.normals`` are there.
+        runtime, device, precision: what runs the network and where: see ``scores.Network``.
     """
 
     def __init__(self, config: PredictorConfig) -> None:
@@ -77,6 +78,9 @@ class Predictor:
         threads = config.threads or os.cpu_count() or 1
         self._network = open_network(path, entry, config.device, config.precision, threads)
         self.gives_depth = self._network.gives_depth
+        self.gives_normals = self._network.gives_normals
+        self.runtime, self.device = self._network.runtime, self._network.device
+        self.precision = self._network.precision
         own = self._network.label_sets
         if not own and entry is not None:
             own = (load_label_set(entry.label_set),)

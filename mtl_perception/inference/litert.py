@@ -32,11 +32,13 @@ class LiteRtSegmenter:
 
     Attributes:
         channels: classes scored.
-        gives_depth: False.
+        gives_depth, gives_normals: False.
+        runtime, device, precision: litert, cpu, int8.
         label_sets: none; the registry or the user says what the channels are.
     """
 
-    gives_depth = False
+    gives_depth, gives_normals = False, False
+    runtime, device, precision = "litert", "cpu", "int8"
     label_sets: tuple[LabelSet, ...] = ()
     focal_px, temperature, input_height = 0.0, 1.0, 0
 

@@ -45,10 +45,13 @@ class OnnxNetwork:
 
     Attributes:
         channels: classes scored, over all label sets.
-        gives_depth: whether it has that head.
+        gives_depth, gives_normals: whether it has those heads.
+        runtime, device, precision: onnx, where it runs, fp32.
         label_sets: meaning of the channels, one set behind the other.
         focal_px, temperature, input_height: what the file says of itself.
     """
+
+    runtime, precision = "onnx", "fp32"
 
     def __init__(self, path: Path, device: str, precision: str, threads: int) -> None:
         """Load a file that ``networks.export`` wrote.
@@ -66,7 +69,9 @@ class OnnxNetwork:
         if precision not in ("auto", "fp32"):
             raise ModelUnsupported(f"{path}: precision {precision!r}; ONNX Runtime has auto, fp32")
         self._path = path
-        self._session = _open(path, _provider(device, path), threads)
+        provider = _provider(device, path)
+        self._session = _open(path, provider, threads)
+        self.device = next(name for name, found in PROVIDERS.items() if found == provider)
         try:
             strings = self._session.get_modelmeta().custom_metadata_map
             metadata = NetworkMetadata.from_strings(strings)
@@ -80,7 +85,7 @@ class OnnxNetwork:
         self.focal_px, self.temperature = metadata.focal_px, metadata.temperature
         self.input_height = metadata.input_height
         self.channels = channels["labels"]
-        self.gives_depth = "depth" in channels
+        self.gives_depth, self.gives_normals = "depth" in channels, "normals" in channels
         levels = np.arange(256, dtype=np.float32)[:, np.newaxis] / 255
         mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
         self._tables = ((levels - mean) / std).T.copy()  # (3, 256)

@@ -42,6 +42,10 @@ class Network(Protocol):
 
     channels: int  # classes scored
     gives_depth: bool
+    gives_normals: bool
+    runtime: str  # what runs it, a key of runtimes.RUNTIMES: litert, torch, onnx
+    device: str  # where: cpu, or the name of the GPU
+    precision: str  # in which it computes: fp32, bf16, int8
     focal_px: float  # its depth is as a camera of this focal length would see it; 0: just metres
     temperature: float  # scores are divided by it for calibrated confidence; 1: as they come
     input_height: int  # images are best given this high, aspect kept; 0: at their own size

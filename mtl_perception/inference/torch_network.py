@@ -28,10 +28,13 @@ class TorchNetwork:
 
     Attributes:
         channels: classes scored, over all label sets.
-        gives_depth: whether it has that head.
+        gives_depth, gives_normals: whether it has those heads.
+        runtime, device, precision: torch, cpu or the GPU's name, a key of PRECISIONS.
         label_sets: meaning of the channels, one set behind the other.
         focal_px, temperature, input_height: what the file says of itself.
     """
+
+    runtime = "torch"
 
     def __init__(self, path: Path, device: str, precision: str, threads: int) -> None:
         """Load a file that ``checkpoint.save_network`` wrote.
@@ -48,6 +51,10 @@ class TorchNetwork:
         """
         self._device = _device(device)
         self._dtype = _dtype(precision, self._device)
+        self.device = "cpu"
+        if self._device.type == "cuda":
+            self.device = torch.cuda.get_device_name(self._device)
+        self.precision = next(name for name, t in PRECISIONS.items() if t == self._dtype)
         torch.set_num_threads(threads)
         stored = load_network(path)
         metadata = stored.metadata
@@ -60,7 +67,7 @@ class TorchNetwork:
         maps = self._run(np.zeros((2 * MIN_SIDE, 2 * MIN_SIDE, 3), np.uint8))
         check_tasks({task: len(values) for task, values in maps.items()}, path)
         self.channels = len(maps["labels"])
-        self.gives_depth = "depth" in maps
+        self.gives_depth, self.gives_normals = "depth" in maps, "normals" in maps
 
     def _prepare(self, model: nn.Module) -> nn.Module:
         model = model.to(self._device, memory_format=torch.channels_last)
