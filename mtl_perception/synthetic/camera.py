@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a camera in the room sees: colour, exact depth, labels, instances, normals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import open3d as o3d
 from numba import njit
 
 from mtl_perception.conventions import UNLABELLED, Intrinsics
+from mtl_perception.synthetic.photo import ColorNoise, photograph
 from mtl_perception.synthetic.room import Room
 
 ROOM_CAMERA = Intrinsics(640, 480, 525.0, 525.0, 319.5, 239.5)
@@ -25,15 +27,6 @@ class RenderedView:
     normals: np.ndarray  # (H, W, 3) float32 unit, camera frame, facing the camera
 
 
-@dataclass(frozen=True)
-class ColorNoise:
-    """How a real camera departs from the ideal; zeros are an ideal camera."""
-
-    vignetting: float = 0.0  # darkening in the image's corners, 0..1
-    grain: float = 0.0  # standard deviation of sensor noise, grey levels of 255
-    seed: int = 0
-
-
 IDEAL = ColorNoise()
 
 
@@ -44,6 +37,7 @@ def render(
     *,
     noise: ColorNoise = IDEAL,
     samples: int = 1,
+    shutter: Sequence[np.ndarray] = (),
 ) -> RenderedView:
     """Render one view.
 
@@ -54,16 +48,21 @@ def render(
         noise: imperfections of the colour image.
         samples: colour is the mean of ``samples`` x ``samples`` rays per pixel; the other
             images always hold the ray through the pixel's centre.
+        shutter: poses T_world_camera that the camera goes through while the image is exposed;
+            colour is the mean of what they see, the other images are of ``T_world_camera``.
     """
-    hit = _cast(room, intrinsics, T_world_camera, 1)
-    triangle, depth, uv, normals = hit
+    triangle, depth, uv, normals = _cast(room, intrinsics, T_world_camera)
     found = triangle < len(room.triangles)
     row = np.where(found, triangle, 0)
-    color = _shade(room, triangle, uv)
-    if samples > 1:
-        color = _supersampled(room, intrinsics, T_world_camera, samples)
+    if shutter:
+        seen = [_color(room, intrinsics, pose, samples) for pose in shutter]
+        color = np.mean(seen, axis=0)
+    elif samples > 1:
+        color = _color(room, intrinsics, T_world_camera, samples)
+    else:
+        color = _shade(room, triangle, uv)
     return RenderedView(
-        color=_imperfect(color, noise),
+        color=photograph(color, noise),
         depth=np.where(found, depth, 0).astype(np.float32),
         labels=np.where(found, room.labels[row], UNLABELLED).astype(np.uint8),
         instances=np.where(found, room.instances[row], 0).astype(np.uint16),
@@ -90,10 +89,10 @@ def rays(intrinsics: Intrinsics, T_world_camera: np.ndarray, samples: int = 1) -
 
 
 def _cast(
-    room: Room, intrinsics: Intrinsics, T_world_camera: np.ndarray, samples: int
+    room: Room, intrinsics: Intrinsics, T_world_camera: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return triangle rows, depth, barycentric coordinates, normals towards the camera."""
-    bundle = rays(intrinsics, T_world_camera, samples)
+    bundle = rays(intrinsics, T_world_camera)
     hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))
     normals = _towards_camera(
         hit["primitive_normals"].numpy(), bundle, T_world_camera[:3, :3].astype(np.float32)
@@ -101,11 +100,13 @@ def _cast(
     return hit["primitive_ids"].numpy(), hit["t_hit"].numpy(), hit["primitive_uvs"].numpy(), normals
 
 
-def _supersampled(
+def _color(
     room: Room, intrinsics: Intrinsics, T_world_camera: np.ndarray, samples: int
 ) -> np.ndarray:
-    triangle, _, uv, _ = _cast(room, intrinsics, T_world_camera, samples)
-    fine = _shade(room, triangle, uv)
+    """Return (H, W, 3) float32 0..255, the mean of ``samples`` x ``samples`` rays per pixel."""
+    bundle = rays(intrinsics, T_world_camera, samples)
+    hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))
+    fine = _shade(room, hit["primitive_ids"].numpy(), hit["primitive_uvs"].numpy())
     blocks = fine.reshape(intrinsics.height, samples, intrinsics.width, samples, 3)
     return blocks.mean(axis=(1, 3))
 
@@ -153,15 +154,3 @@ def _sample_textures(triangle, uv, corners, texture_at, texels):  # type: ignore
                 lower = texels[below, i] * (1 - fc) + texels[below + 1, i] * fc
                 out[v, u, i] = upper * (1 - fr) + lower * fr
     return out
-
-
-def _imperfect(color: np.ndarray, noise: ColorNoise) -> np.ndarray:
-    """Apply the camera's imperfections to (H, W, 3) float 0..255; return uint8."""
-    if noise.vignetting > 0:
-        height, width = color.shape[:2]
-        y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
-        color = color * (1 - noise.vignetting * (x**2 + y**2) / 2)[..., None].astype(np.float32)
-    if noise.grain > 0:
-        rng = np.random.default_rng(noise.seed)
-        color = color + np.float32(noise.grain) * rng.standard_normal(color.shape, np.float32)
-    return np.clip(color + 0.5, 0, 255).astype(np.uint8)

@@ -14,12 +14,16 @@ from mtl_perception.conventions import DenseSlamError
 from mtl_perception.data.sample import DataMissing, Sample
 from mtl_perception.data.shard_index import Shard, ShardIndex, load_index
 from mtl_perception.data.shard_write import write_shard
-from mtl_perception.synthetic.camera import ColorNoise, render
+from mtl_perception.synthetic.camera import render
+from mtl_perception.synthetic.photo import random_noise
 from mtl_perception.synthetic.room import LABEL_SET, make_room
-from mtl_perception.synthetic.viewpoints import ViewRules, random_views
+from mtl_perception.synthetic.viewpoints import ViewRules, along, random_shake, random_views
 
 CONTENT = 1
 """Raised whenever rooms or views come out otherwise, so that no folder mixes the two."""
+
+SHAKEN = 0.3  # part of the images that the camera moved in
+SHUTTER_STEPS = 6  # images whose mean a blurred one is
 
 
 class RoomSetError(DenseSlamError):
@@ -112,8 +116,17 @@ def room_samples(seed: int, wanted: RoomSet) -> Iterator[tuple[Sample, np.ndarra
     room = make_room(seed)
     rng = np.random.default_rng([seed, 1])
     for number, (camera, pose) in enumerate(random_views(room, wanted.frames, rng, wanted.rules)):
-        noise = ColorNoise(rng.uniform(0, 0.4), rng.uniform(0, 4), int(rng.integers(2**31)))
-        view = render(room, camera, pose, noise=noise, samples=wanted.samples)
+        shutter = []
+        if rng.random() < SHAKEN:
+            shutter = along(pose, random_shake(rng), np.linspace(-0.5, 0.5, SHUTTER_STEPS))
+        view = render(
+            room,
+            camera,
+            pose,
+            noise=random_noise(rng),
+            samples=1 if shutter else wanted.samples,
+            shutter=shutter,
+        )
         sample = Sample(
             name=f"room{seed:012d}-{number:04d}",
             color=view.color,

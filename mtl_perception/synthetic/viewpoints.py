@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import open3d as o3d
 
@@ -116,3 +117,27 @@ def _is_worth_seeing(
         return False
     shares = np.bincount(room.labels[triangle].ravel()) / triangle.size
     return bool(shares.max() <= rules.one_class)
+
+
+def along(T_world_camera: np.ndarray, motion: np.ndarray, times: np.ndarray) -> list[np.ndarray]:
+    """Return poses of a camera that keeps moving as it does at ``T_world_camera``.
+
+    Args:
+        T_world_camera: (4, 4) pose at time 0.
+        motion: (6,) metres and radians per unit of time, in the camera's frame.
+        times: (N,) when to look.
+    """
+    poses = []
+    for time in times:
+        T_camera_then = np.eye(4)
+        T_camera_then[:3, :3] = cv2.Rodrigues(motion[3:] * time)[0]
+        T_camera_then[:3, 3] = motion[:3] * time
+        poses.append(T_world_camera @ T_camera_then)
+    return poses
+
+
+def random_shake(rng: np.random.Generator) -> np.ndarray:
+    """Return what a hand-held camera moves by while one image is exposed; see ``along``."""
+    exposure_s = rng.uniform(0.005, 0.033)
+    speed, turn = rng.normal(0, 0.25, 3), np.radians(rng.normal(0, 18, 3))
+    return exposure_s * np.concatenate([speed, turn])
