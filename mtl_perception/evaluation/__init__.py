@@ -1,0 +1,1 @@
+"""Predictions against true annotations: numbers, and the report that shows them."""
