@@ -26,10 +26,11 @@ class Frame:
     stamp_ns: int
     camera_frame: str  # TF name of the optical frame; "" when the recording has none
     intrinsics: Intrinsics
-    depth: np.ndarray  # (H, W) float32 metres; 0, NaN and Inf = unknown
+    depth: np.ndarray  # (H, W) float32 metres; 0, NaN and Inf = unknown; all 0: no sensor
     color: np.ndarray | None = None  # (H, W, 3) uint8 RGB
     labels: np.ndarray | None = None  # (H, W) uint8 class ids, 255 = unlabelled
     confidence: np.ndarray | None = None  # (H, W) float32 in [0, 1]
+    predicted_depth: np.ndarray | None = None  # (H, W) float32 metres, 0 = unknown: a network's
 
     def __post_init__(self) -> None:
         """Check types and sizes once, at the door.
@@ -46,7 +47,9 @@ class Frame:
             check_float_image(self.confidence, "confidence")
             if self.labels is None:
                 raise InvalidInput("frame has confidence but no labels")
-        for name in ("depth", "color", "labels", "confidence"):
+        if self.predicted_depth is not None:
+            check_float_image(self.predicted_depth, "predicted_depth")
+        for name in ("depth", "color", "labels", "confidence", "predicted_depth"):
             image = getattr(self, name)
             if image is not None and image.shape[:2] != self.intrinsics.shape:
                 height, width = image.shape[:2]

@@ -13,6 +13,7 @@ from slam_fusion.ledger import Outcome
 
 MISSING: Mapping[str, Outcome] = {
     "depth": Outcome.NO_DEPTH,
+    "predicted_depth": Outcome.NO_DEPTH,
     "labels": Outcome.NO_LABELS,
     "confidence": Outcome.NO_LABELS,
     "color": Outcome.NO_COLOR,
@@ -21,6 +22,7 @@ MISSING: Mapping[str, Outcome] = {
 
 DECODERS: Mapping[str, Callable[[Any], np.ndarray]] = {
     "depth": encodings.decode_depth,
+    "predicted_depth": encodings.decode_depth,
     "labels": encodings.decode_labels,
     "confidence": encodings.decode_confidence,
     "color": encodings.decode_color,

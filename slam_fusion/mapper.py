@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pipeline on one screen: frame -> queue -> pose -> volume. The node and offline share it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.encodings import depth_unit_problem
 from mtl_perception.labels import LabelSet
+from slam_fusion.depth.sources import DepthConfig, DepthSource
 from slam_fusion.frame import Frame
 from slam_fusion.geometry import check_se3
 from slam_fusion.ledger import Ledger, Outcome
@@ -18,8 +19,8 @@ from slam_fusion.volume import SemanticVolume, VolumeConfig, VolumeFull
 
 
 @dataclass(frozen=True)
-class MapperConfig(VolumeConfig):
-    """Parameters of the mapping pipeline, those of the volume included."""
+class MapperConfig(VolumeConfig, DepthConfig):
+    """Parameters of the mapping pipeline, those of the volume and of its depth included."""
 
     global_frame: str = "odom"  # frame that the map is built in
     camera_frame: str = ""  # optical frame; "" takes it from the image header
@@ -33,7 +34,8 @@ class MapperConfig(VolumeConfig):
         Raises:
             InvalidInput: names the parameter and its value.
         """
-        super().__post_init__()
+        VolumeConfig.__post_init__(self)
+        DepthConfig.__post_init__(self)
         if not self.global_frame:
             raise InvalidInput("global_frame is empty")
         if not 0 <= self.wait_for_transform <= 60:
@@ -63,6 +65,7 @@ class Mapper:
         self.volume = SemanticVolume(config)
         self.trajectory: list[tuple[int, np.ndarray]] = []  # (stamp_ns, T_world_camera) as fused
         self._queue = FrameQueue(self.ledger, config.sync_queue_size)
+        self._depth = DepthSource(config)
         self._next_due_ns: float = -np.inf
 
     def poses_by_stamp(self) -> list[tuple[int, np.ndarray]]:
@@ -130,10 +133,15 @@ class Mapper:
             outcome, detail = Outcome.DEPTH_UNIT, problem
         elif not self._is_due(frame.stamp_ns):
             outcome = Outcome.RATE_LIMIT
+        elif self._depth.lacks(frame):
+            outcome, detail = Outcome.NO_DEPTH, "no predicted depth, which depth_source asks for"
         else:
             try:
+                with self.times.stage("depth"):
+                    depth = self._depth(frame, T_world_camera, self.volume)
                 with self.times.stage("integrate"):
-                    block_count = self.volume.integrate(frame, T_world_camera)
+                    placed = replace(frame, depth=depth)
+                    block_count = self.volume.integrate(placed, T_world_camera)
             except VolumeFull as error:
                 outcome, detail = Outcome.VOLUME_FULL, str(error)
             except InvalidInput as error:  # finite and rigid, but beyond the volume's reach

@@ -14,9 +14,17 @@ from slam_fusion.geometry import invert_se3
 from slam_fusion.tsdf import surface
 from slam_fusion.tsdf.block_store import BLOCK_BYTES, BLOCK_VOXELS, BYTES_PER_VOXEL, BlockStore
 from slam_fusion.tsdf.block_store import VolumeFull as VolumeFull  # part of this module's face
-from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, KEY_LIMIT, touched_blocks, unpack_keys
+from slam_fusion.tsdf.kernels_blocks import (
+    BLOCK_SIDE,
+    KEY_LIMIT,
+    make_table,
+    pack_keys,
+    touched_blocks,
+    unpack_keys,
+)
 from slam_fusion.tsdf.kernels_extract import surface_voxels
 from slam_fusion.tsdf.kernels_integrate import integrate_blocks
+from slam_fusion.tsdf.kernels_raycast import raycast_depth
 from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState
 
 LABEL_BAND_VOXELS = 3.0
@@ -117,6 +125,34 @@ class SemanticVolume:
         """Extract the labelled triangle mesh (marching cubes); arguments as ``extract_cloud``."""
         return surface.extract_mesh(self._store, self.config.voxel_size, min_weight)
 
+    def render_depth(
+        self, camera: Intrinsics, T_world_camera: np.ndarray, min_weight: int = 3
+    ) -> np.ndarray:
+        """Return the depth of the map's surface as a camera would see it.
+
+        Args:
+            camera: its image size decides the time: a ray per pixel.
+            T_world_camera: (4, 4) pose of its optical frame.
+            min_weight: observations that a voxel needs to count.
+
+        Returns:
+            (H, W) float32 metres in ``min_depth..max_depth``, 0 where no surface is met.
+        """
+        keys, rows = self._store.sorted_blocks()
+        table, index = make_table(pack_keys(keys))
+        rows = rows[index] if len(rows) else index
+        config = self.config
+        return raycast_depth(
+            camera.shape,
+            (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
+            np.ascontiguousarray(T_world_camera[:3] / config.voxel_size),
+            float(config.truncation_voxels),
+            (float(config.min_depth), float(config.max_depth)),
+            min_weight,
+            (table, rows),
+            self._store.voxels,
+        )
+
     def occupied_voxels(self) -> tuple[np.ndarray, np.ndarray]:
         """List the seen voxels less than one voxel from the surface, to compare maps by.
 
@@ -170,6 +206,7 @@ class SemanticVolume:
         volume.integrate(Frame(0, "", camera, depth, color, labels, depth), np.eye(4))
         volume.extract_cloud(min_weight=1)
         volume.occupied_voxels()
+        volume.render_depth(camera, np.eye(4))
 
     def _touched_keys(
         self, images: "_Images", camera: Intrinsics, T_world_camera: np.ndarray

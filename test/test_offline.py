@@ -67,7 +67,7 @@ class FakeNetwork:
         "network", (LabelClass(0, "door", (1, 2, 3)), LabelClass(1, "sky", (4, 5, 6)))
     )
 
-    def __call__(self, rgb: np.ndarray) -> Prediction:
+    def __call__(self, rgb: np.ndarray, focal_px: float | None = None) -> Prediction:
         shape = rgb.shape[:2]
         return Prediction(np.zeros(shape, np.uint8), np.full(shape, 0.9, np.float32), None, None)
 

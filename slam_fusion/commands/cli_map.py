@@ -33,6 +33,8 @@ def map_command(
     voxel_size: flags.VoxelSize = None,
     min_depth: flags.MinDepth = None,
     max_depth: flags.MaxDepth = None,
+    depth_source: flags.DepthSourceName = None,
+    edge_rejection: flags.EdgeRejection = None,
     memory_limit_mb: flags.MemoryLimit = None,
     global_frame: flags.GlobalFrame = None,
     camera_frame: flags.CameraFrame = None,
@@ -66,6 +68,8 @@ def map_command(
             voxel_size=voxel_size,
             min_depth=min_depth,
             max_depth=max_depth,
+            depth_source=depth_source,
+            edge_rejection=edge_rejection,
             memory_limit_mb=memory_limit_mb,
             global_frame=global_frame,
             camera_frame=camera_frame,
@@ -94,7 +98,7 @@ def map_command(
     with open_recording(source, options) as recording:
         mapper = Mapper(config, load_label_set(label_set) if label_set else None)
         predictor = None
-        if _needs_network(labels, recording, label_set):
+        if _needs_network(labels, recording, label_set) or config.depth_source != "sensor":
             from mtl_perception.predictor import Predictor, PredictorConfig
 
             predictor = Predictor(PredictorConfig(**given(model=model, threads=threads)))

@@ -65,6 +65,12 @@ GlobalFrame = Annotated[str | None, flag("Frame of the map.", MAP)]
 VoxelSize = Annotated[float | None, flag("Edge of a voxel, metres.", MAP, "0.04")]
 MinDepth = Annotated[float | None, flag("Nearest depth that is fused, metres.", MAP, "0.1")]
 MaxDepth = Annotated[float | None, flag("Farthest depth that is fused, metres.", MAP, "5.0")]
+DepthSourceName = Annotated[
+    str | None, flag("Depth to fuse: sensor, network, or fused.", MAP, "sensor")
+]
+EdgeRejection = Annotated[
+    float | None, flag("Jump of depth that drops a pixel between surfaces; 0 = off.", MAP, "0.05")
+]
 MemoryLimit = Annotated[int | None, flag("Memory that the volume may take, MiB.", MAP, "2048")]
 
 LabelSetName = Annotated[

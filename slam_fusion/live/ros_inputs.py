@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from copy import copy
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
@@ -20,6 +21,16 @@ from slam_fusion.node_config import FusionNodeConfig
 from slam_fusion.sync import StampMatcher
 
 log = logging.getLogger(__name__)
+
+DEPTH_KINDS = {
+    "sensor": ("depth",),
+    "network": ("predicted_depth",),
+    "fused": ("depth", "predicted_depth"),
+}
+"""Depth images that each ``depth_source`` waits for; the first one makes the frame."""
+
+OPTIONAL = ("labels", "confidence", "color")
+"""Images that a ``use_*`` parameter can switch off."""
 
 
 class ImageInputs:
@@ -44,8 +55,9 @@ class ImageInputs:
         self._ledger = ledger
         self._on_frame = on_frame
         self._size = config.sync_queue_size
-        kinds = ["depth"]
-        kinds += [k for k in ("labels", "confidence", "color") if getattr(config, f"use_{k}")]
+        kinds = list(DEPTH_KINDS[config.depth_source])
+        self._reference = kinds[0]
+        kinds += [kind for kind in OPTIONAL if getattr(config, f"use_{kind}")]
         self.received = dict.fromkeys([*kinds, "camera_info"], 0)
         self._matcher = StampMatcher(
             {kind: MISSING[kind] for kind in kinds},
@@ -67,12 +79,12 @@ class ImageInputs:
 
     @property
     def started(self) -> bool:
-        """Whether depth is subscribed to."""
-        return "depth" in self._topics
+        """Whether the depth that makes the frames is subscribed to."""
+        return self._reference in self._topics
 
     def start(self) -> None:
-        """Subscribe to ``depth`` too: from now on frames come, or are missed."""
-        self._subscribe("depth", Image, self._receiver("depth"))
+        """Subscribe to the depth that makes the frames: from now on they come, or are missed."""
+        self._subscribe(self._reference, Image, self._receiver(self._reference))
 
     def __len__(self) -> int:
         """Count of incomplete sets, and of whole ones without a CameraInfo."""
@@ -99,7 +111,7 @@ class ImageInputs:
         topic = self._topics[kind]
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            optional = "" if kind in ("depth", "camera_info") else f", or set use_{kind}: false"
+            optional = f", or set use_{kind}: false" if kind in OPTIONAL else ""
             return f"nobody publishes {topic}: start its source or remap '{kind}'{optional}"
         if self._qos.reliability == ReliabilityPolicy.RELIABLE and all(
             p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers
@@ -154,9 +166,11 @@ class ImageInputs:
         if self._intrinsics is None:
             raise BadCameraInfo(self._camera_problem)
         images = {kind: DECODERS[kind](msg) for kind, msg in messages.items()}
+        if "depth" not in images:
+            images["depth"] = np.zeros(self._intrinsics.shape, np.float32)
         return Frame(
             stamp_ns=stamp_ns,
-            camera_frame=messages["depth"].header.frame_id,
+            camera_frame=messages[self._reference].header.frame_id,
             intrinsics=self._intrinsics,
             **images,
         )
