@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mtl_perception.camera_info import is_distorted, sent_camera
 from mtl_perception.compressed import (
     decode_compressed_color,
     decode_compressed_depth,
@@ -162,36 +163,20 @@ def decode_confidence(msg: Any) -> np.ndarray:
 def decode_intrinsics(msg: Any) -> Intrinsics:
     """Return the pinhole camera of a CameraInfo (``k`` as ROS 2 spells it, or ``K`` as ROS 1).
 
-    With lens distortion the image is taken for the rectified one, which ``p`` describes.
+    Size and matrix are those of the image as it is sent: see ``camera_info``. With lens distortion
+    the image is taken for the rectified one, which ``p`` describes.
 
     Raises:
-        BadCameraInfo: not calibrated, or binning or a region of interest is set (CameraInfo
-            must describe the very image that it comes with).
+        BadCameraInfo: not calibrated, or a region of interest that cannot be.
     """
-    roi = msg.roi
-    if max(msg.binning_x, msg.binning_y) > 1 or (roi.width, roi.height) not in (
-        (0, 0),
-        (msg.width, msg.height),
-    ):
-        raise BadCameraInfo(
-            f"CameraInfo has binning {msg.binning_x}x{msg.binning_y} and region of interest "
-            f"{roi.width}x{roi.height} of {msg.width}x{msg.height}: publish the CameraInfo of the "
-            "image as it is sent"
-        )
-    matrix = np.asarray(_either(msg, "k", "K"), np.float64).reshape(3, 3)
-    if is_distorted(msg):
-        projection = np.asarray(_either(msg, "p", "P"), np.float64).reshape(3, 4)[:, :3]
-        matrix = projection if projection[0, 0] > 0 else matrix
+    camera = sent_camera(msg)
+    rectified = is_distorted(msg) and camera.P[0, 0] > 0
+    matrix = camera.P if rectified else camera.K
     fx, fy, cx, cy = (float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
     try:
-        return Intrinsics(int(msg.width), int(msg.height), fx, fy, cx, cy)
+        return Intrinsics(camera.width, camera.height, fx, fy, cx, cy)
     except InvalidInput as error:
         raise BadCameraInfo(str(error)) from error
-
-
-def is_distorted(msg: Any) -> bool:
-    """Whether a CameraInfo has lens distortion, so that only its rectified image is a pinhole's."""
-    return bool(np.any(np.asarray(_either(msg, "d", "D"), np.float64)))
 
 
 def depth_unit_problem(depth: np.ndarray) -> str | None:
@@ -220,10 +205,6 @@ def depth_unit_problem(depth: np.ndarray) -> str | None:
 
 def _is_compressed(msg: Any) -> bool:
     return hasattr(msg, "format")
-
-
-def _either(msg: Any, ros2_name: str, ros1_name: str) -> Any:
-    return getattr(msg, ros2_name) if hasattr(msg, ros2_name) else getattr(msg, ros1_name)
 
 
 def _pixels(msg: Any, dtype: type, channels: int = 1) -> np.ndarray:

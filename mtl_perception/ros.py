@@ -15,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
+from mtl_perception.camera_info import is_distorted
 from mtl_perception.conventions import (
     Intrinsics,
     InvalidInput,
@@ -27,7 +28,6 @@ from mtl_perception.encodings import decode_confidence as confidence_from_msg
 from mtl_perception.encodings import decode_depth as depth_from_msg
 from mtl_perception.encodings import decode_intrinsics as intrinsics_from_msg
 from mtl_perception.encodings import decode_labels as labels_from_msg
-from mtl_perception.encodings import is_distorted
 from mtl_perception.labels import LabelSet
 from mtl_perception.ros_node import (
     PUBLISH_FAILURES,

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mtl_perception.camera_info import is_distorted, sent_camera
 from mtl_perception.conventions import MAX_IMAGE_SIDE, InvalidInput
 from mtl_perception.encodings import (
     decode_color,
@@ -17,7 +18,6 @@ from mtl_perception.encodings import (
     decode_intrinsics,
     decode_labels,
     depth_unit_problem,
-    is_distorted,
 )
 from mtl_perception.image_errors import BadCameraInfo, BadImage, UnknownEncoding
 
@@ -55,6 +55,10 @@ def fake_camera_info(**changes):
         "roi": SimpleNamespace(width=0, height=0, x_offset=0, y_offset=0),
     }
     return SimpleNamespace(**fields | changes)
+
+
+def region(width, height, x_offset, y_offset):
+    return SimpleNamespace(width=width, height=height, x_offset=x_offset, y_offset=y_offset)
 
 
 def to_png(pixels):
@@ -388,8 +392,10 @@ def test_with_distortion_the_rectified_camera_counts():
         ({"k": [0.0] * 9}, "filled in"),
         ({"k": [float("nan")] * 9}, "nan"),
         ({"width": 0}, "0x480"),
-        ({"binning_x": 2}, "binning 2x0"),
-        ({"roi": SimpleNamespace(width=320, height=240)}, "320x240 of 640x480"),
+        ({"binning_x": 700}, "0x480"),
+        ({"roi": region(320, 240, 321, 0)}, "320x240 at 321, 0, outside of 640x480"),
+        ({"roi": region(0, 240, 0, 0)}, "0x240 at 0, 0, outside"),
+        ({"roi": region(320, 240, 0, 0), "d": [0.1]}, "320x240 at 0, 0 and lens distortion"),
     ],
 )
 def test_camera_info_that_does_not_describe_the_image_is_refused(changes, message):
@@ -398,8 +404,23 @@ def test_camera_info_that_does_not_describe_the_image_is_refused(changes, messag
 
 
 def test_a_region_of_interest_of_the_whole_image_is_fine():
-    whole = SimpleNamespace(width=640, height=480)
-    assert decode_intrinsics(fake_camera_info(roi=whole, binning_x=1, binning_y=1)).width == 640
+    whole = fake_camera_info(roi=region(640, 480, 0, 0), binning_x=1, binning_y=1)
+    assert decode_intrinsics(whole) == decode_intrinsics(fake_camera_info())
+
+
+def test_a_window_of_the_sensor_with_binning_sees_the_same_rays():
+    """A point of the scene falls on the pixel of the small image that holds its sensor pixel."""
+    full = fake_camera_info()
+    small = fake_camera_info(roi=region(401, 240, 100, 40), binning_x=4, binning_y=2)
+    camera = decode_intrinsics(small)
+    assert camera.shape == (120, 100)
+    point = np.array([0.3, -0.2, 2.0])
+    u, v, _ = np.reshape(full.k, (3, 3)) @ point / point[2]
+    np.testing.assert_allclose(camera.K @ point / point[2], [(u - 100) / 4, (v - 40) / 2, 1])
+    full.p[3], small.p[3] = -42.0, -42.0  # a stereo baseline: fx * metres, so it shrinks with fx
+    u, v, _ = np.reshape(full.p, (3, 4)) @ [*point, 1] / point[2]
+    found = sent_camera(small).P @ [*point, 1] / point[2]
+    np.testing.assert_allclose(found, [(u - 100) / 4, (v - 40) / 2, 1])
 
 
 def test_depth_in_the_wrong_unit_is_noticed():
