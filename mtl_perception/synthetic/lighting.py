@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import open3d as o3d
 
+from mtl_perception.synthetic.mood import Mood, light_color
 from mtl_perception.synthetic.patches import Patch
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ LIGHT_SAMPLES = 24  # per emitting patch
 BOUNCES = 3
 CHUNK = 4096  # light points whose rays are cast together
 GLOW = 2.2  # brightness of a lamp's or window's texture, before the tone curve
-EXPOSURE = 0.7  # screen brightness, 0..1, of the room's bright surfaces
+SUN_K = 5000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +45,22 @@ def light_patches(
     texel: float,
     room: "Room",
     patch_of_triangle: np.ndarray,
+    panes: np.ndarray,
+    mood: Mood,
     rng: np.random.Generator,
 ) -> list[np.ndarray]:
-    """Return each patch's texture as lit, (h, w, 3) uint8 RGB, for texture sizes ``shapes``."""
+    """Return each patch's texture as lit, (h, w, 3) uint8 RGB.
+
+    Args:
+        patches: all surfaces of the room; lamps and windows have an emission.
+        shapes: (P, 2) texture rows and columns of each.
+        texel: metres per texture element.
+        room: the geometry; its texels are not read.
+        patch_of_triangle: (M,) row of ``patches``.
+        panes: (P,) bool: glass that the sun shines through.
+        mood: sun, brightness of the picture, white balance.
+        rng: of textures, light samples and dither.
+    """
     albedo = [p.material(tuple(s), texel, rng) for p, s in zip(patches, shapes, strict=True)]
     points = _light_points(patches)
     tint = np.concatenate(
@@ -59,6 +73,10 @@ def light_patches(
     direct = np.zeros_like(tint)
     for lamp in emitting:
         direct += _from_emitter(patches[lamp], albedo[lamp], points, room, rng)
+    if mood.sun > 0:
+        power = mood.sun * max((patches[i].emission for i in np.flatnonzero(panes)), default=0.0)
+        through = np.append(panes[patch_of_triangle], False)
+        direct += power * _from_sun(np.array(mood.sun_direction, np.float32), through, points, room)
     seen = _hemisphere(points, room, patch_of_triangle, shapes, rng)
     # Rays from a point buried in furniture see only back faces: its darkness is nobody's.
     exposed = ((seen < len(tint)).mean(axis=1) > 0.2).astype(np.float32)
@@ -67,8 +85,7 @@ def light_patches(
         # Row N of the radiosity is what rays see that hit nothing: darkness.
         radiosity = np.vstack([tint * arriving, np.zeros((1, 3), np.float32)])
         arriving = direct + _mean_over_rays(radiosity, seen)
-    # Much of the furniture's surface faces other furniture and is dark: the bright fifth counts.
-    gain = _exposure(np.percentile((tint * arriving).mean(axis=1), 80))
+    gain = _exposure(tint * arriving, mood)
     images = []
     for i, patch in enumerate(patches):
         lattice = arriving[points.first[i] : points.first[i + 1]].reshape(*points.shapes[i], 3)
@@ -86,8 +103,17 @@ def _smoothed(lattice: np.ndarray, free: np.ndarray) -> np.ndarray:
     return cv2.blur(lattice * weight, (3, 3)) / total
 
 
-def _exposure(typical: float) -> float:
-    return float(-np.log(1 - EXPOSURE**2.2) / max(typical, 1e-9))
+def _exposure(radiosity: np.ndarray, mood: Mood) -> np.ndarray:
+    """Return (3,) gains that show the bright fifth as bright as the mood wants, nearly white.
+
+    Much of the furniture's surface faces other furniture and is dark: the bright fifth counts.
+    """
+    brightness = radiosity.mean(axis=1)
+    typical = max(float(np.percentile(brightness, 80)), 1e-9)
+    bright = radiosity[brightness >= typical]
+    cast = bright.mean(axis=0) / bright.mean() if len(bright) else np.ones(3)
+    gain = -np.log(1 - mood.screen**2.2) / typical
+    return (gain * np.maximum(cast, 0.1) ** -mood.adaptation).astype(np.float32)
 
 
 def _develop(radiance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -156,6 +182,24 @@ def _from_emitter(
         blocked = room.scene.test_occlusions(rays, tnear=0.0, tfar=1.0).numpy()
         arriving[lit] += np.where(blocked, 0, power * cosines[lit] / (np.pi * square[lit] ** 2))
     return arriving[:, None] * color
+
+
+def _from_sun(
+    towards: np.ndarray, through: np.ndarray, points: LightPoints, room: "Room"
+) -> np.ndarray:
+    """Return (N, 3) light of a sun of power 1 where the ray towards it leaves through glass.
+
+    ``through`` is (M + 1,) bool, of each triangle and, in its last row, of rays that hit nothing.
+    """
+    cosine = points.normals @ towards
+    lit = np.flatnonzero(cosine > 0)
+    start = points.positions[lit] + 0.003 * points.normals[lit]
+    bundle = np.hstack([start, np.broadcast_to(towards, start.shape)]).astype(np.float32)
+    triangle = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))["primitive_ids"].numpy()
+    leaves = through[np.minimum(triangle, len(through) - 1)]
+    arriving = np.zeros((len(points.positions), 3), np.float32)
+    arriving[lit] = (leaves * cosine[lit])[:, None] * light_color(SUN_K)
+    return arriving
 
 
 def _hemisphere(

@@ -34,7 +34,7 @@ def random_noise(rng: np.random.Generator) -> ColorNoise:
         grain=rng.uniform(0, 2.5) if rng.random() < 0.7 else rng.uniform(2.5, 7),
         seed=int(rng.integers(2**31)),
         metering=rng.uniform(0.2, 1),
-        exposure=float(np.clip(rng.normal(0.1, 0.4), -1.2, 1.0)),
+        exposure=float(np.clip(rng.normal(0.25, 0.4), -1.0, 1.2)),
         warmth=float(np.clip(rng.normal(0, 0.14), -0.4, 0.4)),
         tint=float(np.clip(rng.normal(0, 0.06), -0.15, 0.15)),
         gamma=float(np.exp(np.clip(rng.normal(0, 0.12), -0.3, 0.3))),

@@ -10,6 +10,7 @@ import open3d as o3d
 from mtl_perception.labels import LABEL_SETS
 from mtl_perception.synthetic.layout import plan_room
 from mtl_perception.synthetic.lighting import light_patches
+from mtl_perception.synthetic.mood import Mood, light_items, random_mood
 from mtl_perception.synthetic.patches import Patch
 
 TEXEL = 0.006
@@ -56,13 +57,20 @@ class Room:
         return TruthMesh(self.vertices, self.triangles, self.labels)
 
 
-def make_room(seed: int) -> Room:
+def make_room(seed: int, mood: Mood | None = None) -> Room:
     """Furnish, texture and light a room; the same seed gives the same bytes.
 
     Takes a few seconds, nearly all of them for the light.
+
+    Args:
+        seed: of everything.
+        mood: its light; None draws one.
     """
     rng = np.random.default_rng(seed)
     size, items = plan_room(rng)
+    light_rng = np.random.default_rng([seed, 2])
+    mood = mood or random_mood(light_rng)
+    items = light_items(items, mood, light_rng)
     patches = [patch for item in items for patch in item.patches]
     geometry = [triangulate(patch, TEXEL) for patch in patches]
     counts = np.array([len(triangles) for _, triangles, _ in geometry])
@@ -86,7 +94,10 @@ def make_room(seed: int) -> Room:
         corners=np.concatenate([corners for _, _, corners in geometry]).astype(np.float32),
     )
     patch_of_triangle = np.repeat(np.arange(len(patches)), counts)
-    images = light_patches(patches, shapes, TEXEL, room, patch_of_triangle, rng)
+    glass = [item.class_name == "window" and p.emission > 0 for item in items for p in item.patches]
+    images = light_patches(
+        patches, shapes, TEXEL, room, patch_of_triangle, np.array(glass), mood, rng
+    )
     for image, start, stop in zip(images, first_texel[:-1], first_texel[1:], strict=True):
         room.texels[start:stop] = image.reshape(-1, 3)
     room.texels.flags.writeable = False
