@@ -117,15 +117,24 @@ def find_model(name_or_path: str) -> Path:
         ModelMissing: nothing there; the message says what to type.
         ModelCorrupt: a file is there but is not the network it claims to be.
     """
+    path = locate_model(name_or_path)
+    entry_of_file(path)  # a registry's file is known by its name, and verified
+    return path
+
+
+def locate_model(name_or_path: str) -> Path:
+    """Return where ``find_model`` would look, without reading the file.
+
+    Raises:
+        ModelMissing: nothing there; the message says what to type.
+    """
     path = Path(name_or_path).expanduser()
     if name_or_path not in MODELS and path.is_file():
-        entry_of_file(path)
         return path
     entry = entry_of_name(name_or_path)
     for folder in model_folders():
         candidate = folder / entry.file
         if candidate.is_file():
-            verify(candidate, entry)
             return candidate
     searched = ", ".join(str(folder) for folder in model_folders())
     raise ModelMissing(
