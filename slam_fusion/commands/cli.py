@@ -15,6 +15,7 @@ from slam_fusion.commands import (
     cli_nodes,
     cli_rooms,
     cli_tools,
+    cli_train,
 )
 
 EXIT_USER_ERROR = 2
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (cli_map, cli_nodes, cli_tools, cli_eval, cli_evaluate, cli_rooms):
+for module in (cli_map, cli_nodes, cli_tools, cli_eval, cli_evaluate, cli_rooms, cli_train):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 app.add_typer(cli_models.app, name="models")
