@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import open3d as o3d
 from numba import njit
@@ -29,6 +30,9 @@ class RenderedView:
 
 IDEAL = ColorNoise()
 
+CONTRAST = 10.0
+"""Grey levels of 255 between neighbours from which a pixel gets more rays."""
+
 
 def render(
     room: Room,
@@ -46,8 +50,8 @@ def render(
         intrinsics: the camera.
         T_world_camera: (4, 4) pose of its optical frame.
         noise: imperfections of the colour image.
-        samples: colour is the mean of ``samples`` x ``samples`` rays per pixel; the other
-            images always hold the ray through the pixel's centre.
+        samples: where colour changes from pixel to pixel it is the mean of ``samples`` x
+            ``samples`` rays per pixel; the other images always hold the ray through its centre.
         shutter: poses T_world_camera that the camera goes through while the image is exposed;
             colour is the mean of what they see, the other images are of ``T_world_camera``.
     """
@@ -55,12 +59,12 @@ def render(
     found = triangle < len(room.triangles)
     row = np.where(found, triangle, 0)
     if shutter:
-        seen = [_color(room, intrinsics, pose, samples) for pose in shutter]
+        seen = [_color(room, intrinsics, pose) for pose in shutter]
         color = np.mean(seen, axis=0)
-    elif samples > 1:
-        color = _color(room, intrinsics, T_world_camera, samples)
     else:
         color = _shade(room, triangle, uv)
+        if samples > 1:
+            _refine(color, room, intrinsics, T_world_camera, samples)
     return RenderedView(
         color=photograph(color, noise),
         depth=np.where(found, depth, 0).astype(np.float32),
@@ -70,21 +74,26 @@ def render(
     )
 
 
-def rays(intrinsics: Intrinsics, T_world_camera: np.ndarray, samples: int = 1) -> np.ndarray:
-    """Return (samples * H, samples * W, 6) float32 rays: origin, direction.
+def rays(intrinsics: Intrinsics, T_world_camera: np.ndarray) -> np.ndarray:
+    """Return (H, W, 6) float32 rays through the pixels' centres: origin, direction.
 
     Directions are 1 long along the optical axis, so a ray's length to its hit is the depth.
     """
-    u, v = (
-        (np.arange(n * samples) + 0.5) / samples - 0.5
-        for n in (intrinsics.width, intrinsics.height)
-    )
+    u, v = np.arange(intrinsics.width), np.arange(intrinsics.height)[:, None]
+    return _rays_at(intrinsics, T_world_camera, u, v)
+
+
+def _rays_at(
+    intrinsics: Intrinsics, T_world_camera: np.ndarray, u: np.ndarray, v: np.ndarray
+) -> np.ndarray:
+    """Return (..., 6) float32 rays through pixels (u, v), which broadcast to (...)."""
     R = T_world_camera[:3, :3]
-    across = ((u - intrinsics.cx) / intrinsics.fx)[None, :, None] * R[:, 0]
-    down = ((v - intrinsics.cy) / intrinsics.fy)[:, None, None] * R[:, 1]
-    bundle = np.empty((len(v), len(u), 6), np.float32)
+    x = ((u - intrinsics.cx) / intrinsics.fx)[..., None].astype(np.float32)
+    y = ((v - intrinsics.cy) / intrinsics.fy)[..., None].astype(np.float32)
+    bundle = np.empty((*np.broadcast_shapes(u.shape, v.shape), 6), np.float32)
     bundle[..., :3] = T_world_camera[:3, 3]
-    bundle[..., 3:] = across + down + R[:, 2]
+    right, down, forward = R.T.astype(np.float32)
+    bundle[..., 3:] = x * right + (y * down + forward)
     return bundle
 
 
@@ -100,15 +109,33 @@ def _cast(
     return hit["primitive_ids"].numpy(), hit["t_hit"].numpy(), hit["primitive_uvs"].numpy(), normals
 
 
-def _color(
-    room: Room, intrinsics: Intrinsics, T_world_camera: np.ndarray, samples: int
-) -> np.ndarray:
-    """Return (H, W, 3) float32 0..255, the mean of ``samples`` x ``samples`` rays per pixel."""
-    bundle = rays(intrinsics, T_world_camera, samples)
+def _color(room: Room, intrinsics: Intrinsics, T_world_camera: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) float32 0..255."""
+    return _colors_along(room, rays(intrinsics, T_world_camera))
+
+
+def _refine(
+    color: np.ndarray,
+    room: Room,
+    intrinsics: Intrinsics,
+    T_world_camera: np.ndarray,
+    samples: int,
+) -> None:
+    """Replace pixels that differ from a neighbour by the mean of ``samples`` x ``samples`` rays."""
+    kernel = np.ones((3, 3), np.uint8)
+    v, u = np.nonzero(((cv2.dilate(color, kernel) - cv2.erode(color, kernel)) > CONTRAST).any(2))
+    if len(u) == 0:
+        return
+    step = (np.arange(samples) + 0.5) / samples - 0.5
+    across, down = (offset.ravel() for offset in np.meshgrid(step, step))
+    bundle = _rays_at(intrinsics, T_world_camera, u[:, None] + across, v[:, None] + down)
+    color[v, u] = _colors_along(room, bundle).mean(axis=1)
+
+
+def _colors_along(room: Room, bundle: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) float32 0..255 of (H, W, 6) rays."""
     hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))
-    fine = _shade(room, hit["primitive_ids"].numpy(), hit["primitive_uvs"].numpy())
-    blocks = fine.reshape(intrinsics.height, samples, intrinsics.width, samples, 3)
-    return blocks.mean(axis=(1, 3))
+    return _shade(room, hit["primitive_ids"].numpy(), hit["primitive_uvs"].numpy())
 
 
 def _shade(room: Room, triangle: np.ndarray, uv: np.ndarray) -> np.ndarray:
