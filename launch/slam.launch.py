@@ -110,6 +110,7 @@ def generate_launch_description() -> LaunchDescription:
             ("depth", value("depth")),
             ("color", value("image")),
             ("camera_info", value("camera_info")),
+            ("predicted_depth", "perception/depth/image"),
             ("labels", "perception/semantic/labels"),
             ("confidence", "perception/semantic/confidence"),
             ("label_set", "perception/label_set"),

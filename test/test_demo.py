@@ -53,17 +53,18 @@ def test_nodes_map_the_room_as_it_is(scene, tmp_path, no_models, capsys):
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy wheels or a ROS install)")
     run_demo(tmp_path, scene=scene)
     said = capsys.readouterr().out
-    assert "No network" in said and "the recording's own labels" in said
+    assert "No network" in said and "recording's own labels" in said
     report = json.loads((tmp_path / "evaluation.json").read_text())
-    assert report["frames"] == {"fused": 45}
-    assert report["single_images"] is None
-    assert report["map"]["error_median"] < 0.005
-    within_5cm = report["map"]["distances"][1]
+    assert report["images"] is None and list(report["maps"]) == ["rgbd"]
+    scores = report["maps"]["rgbd"]
+    assert scores["frames"] == {"fused": 45}
+    assert scores["surface"]["error_median"] < 0.005
+    within_5cm = scores["surface"]["distances"][1]
     assert within_5cm["precision"] > 0.95 and within_5cm["recall"] > 0.8
-    assert report["map"]["labels"]["accuracy"] > 0.9
-    assert report["map_in_views"]["accuracy"] > 0.9
+    assert scores["surface"]["labels"]["accuracy"] > 0.9
+    assert scores["in_views"]["accuracy"] > 0.9
     for name in ("map.npz", "mesh.ply", "ledger.csv", "pictures/compare.png", "logs/fusion.log"):
-        assert (tmp_path / name).stat().st_size > 0
+        assert (tmp_path / "rgbd" / name).stat().st_size > 0
 
 
 def test_a_recording_without_labels_and_no_network_is_mapped_and_told(tmp_path, no_models, capsys):

@@ -58,6 +58,7 @@ def run(
             "color": image,
             "depth": depth,
             "camera_info": camera_info,
+            "predicted_depth": "perception/depth/image",
             "labels": "perception/semantic/labels",
             "confidence": "perception/semantic/confidence",
             "label_set": "perception/label_set",

@@ -9,8 +9,8 @@ from pathlib import Path
 from mtl_perception.atomic_file import atomic_file
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
-from slam_fusion.demo.nodes import map_through_nodes, require_ros
-from slam_fusion.demo.report import DemoReport, judge
+from slam_fusion.demo.nodes import Mapping, map_through_nodes, require_ros
+from slam_fusion.demo.report import TITLES, DemoReport, judge_images, judge_map
 from slam_fusion.demo.room import RoomWalk, make_recording
 from slam_fusion.mapper import Mapper, MapperConfig
 from slam_fusion.offline import map_recording
@@ -20,6 +20,10 @@ from slam_fusion.recordings.recording import open_recording
 from slam_fusion.volume import SemanticVolume
 
 VOXEL_SIZE = 0.03
+"""Of maps of a sensor's depth, metres."""
+
+NETWORK_VOXEL_SIZE, NETWORK_TRUNCATION_VOXELS = 0.05, 8.0
+"""Of maps of a network's depth, which is less exact: finer voxels would hold its noise."""
 
 
 def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) -> None:
@@ -48,16 +52,9 @@ def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) 
     predictor = load_predictor()
     if predictor is None:
         print("The recording's own labels, which are the true ones, are fused instead.")
-    report = map_room(out, scene or RoomWalk(), predictor)
-    labels = (
-        f"the labels of {PredictorConfig().model}" if predictor else "the recording's own labels"
-    )
-    print(
-        f"{report.table()}\n"
-        f"Made a furnished room, played its recording through the nodes over DDS and fused "
-        f"{report.frames.get('fused', 0)} frames with {labels}. Look at {out / 'pictures'}; open "
-        f"{out / 'mesh.ply'}."
-    )
+    report = demonstrate(out, scene or RoomWalk(), predictor)
+    print(report.table())
+    print(f"Look at {out / '*' / 'pictures'}; open {out / '*' / 'mesh.ply'}.")
 
 
 def load_predictor() -> Predictor | None:
@@ -69,26 +66,45 @@ def load_predictor() -> Predictor | None:
         return None
 
 
-def map_room(out: Path, scene: RoomWalk, predictor: Predictor | None) -> DemoReport:
-    """Record a synthetic room, map the recording through the nodes, judge the map.
+def mappings(predictor: Predictor | None) -> dict[str, Mapping]:
+    """Return the maps that are made, by the name of their folder: with and without a sensor."""
+    model = PredictorConfig().model if predictor else None
+    wanted = {"rgbd": Mapping(VOXEL_SIZE, model=model)}
+    if predictor is not None and predictor.gives_depth:
+        wanted["rgb"] = Mapping(NETWORK_VOXEL_SIZE, "network", NETWORK_TRUNCATION_VOXELS, model)
+    return wanted
 
-    Leaves in ``out``: the recording, map, mesh, ledger, logs, pictures, evaluation.json.
+
+def demonstrate(out: Path, scene: RoomWalk, predictor: Predictor | None) -> DemoReport:
+    """Record a synthetic room, map the recording through the nodes, judge the maps.
+
+    Leaves in ``out``: the recording, evaluation.json, and for each way of mapping a folder with
+    map, mesh, ledger, logs and pictures.
     """
     with _step("making the room"):
         scene.poses  # noqa: B018  makes the room and the walk
     with _step(f"recording {scene.frames} frames as {out / 'recording'}"):
         recording = make_recording(out / "recording", scene)
-    model = PredictorConfig().model if predictor else None
-    with _step(f"playing them through the nodes ({scene.frames / scene.rate_hz:.0f} s or more)"):
-        saved = map_through_nodes(recording, scene.frames, out, VOXEL_SIZE, model)
-    with _step("comparing the map with the truth"):
-        report, comparison = judge(scene, saved, predictor)
-    with _step("drawing"):
-        pictures = out / "pictures"
-        pictures.mkdir(exist_ok=True)
-        mesh = SemanticVolume.from_state(saved.state).extract_mesh()
-        render_views(pictures, mesh, saved.label_set, saved.T_world_camera)
-        write_png(pictures / "compare.png", comparison)
+    images = None
+    if predictor is not None:
+        with _step("judging single images"):
+            images = judge_images(scene, predictor)
+    maps = {}
+    for name, wanted in mappings(predictor).items():
+        folder = out / name
+        prepare_folder(folder)
+        seconds = scene.frames / scene.rate_hz
+        with _step(f"playing them through the nodes, {TITLES[name]} ({seconds:.0f} s or more)"):
+            saved = map_through_nodes(recording, scene.frames, folder, wanted)
+        with _step("comparing the map with the truth"):
+            maps[name], comparison = judge_map(scene, saved, predictor)
+        with _step("drawing"):
+            pictures = folder / "pictures"
+            pictures.mkdir(exist_ok=True)
+            mesh = SemanticVolume.from_state(saved.state).extract_mesh()
+            render_views(pictures, mesh, saved.label_set, saved.T_world_camera)
+            write_png(pictures / "compare.png", comparison)
+    report = DemoReport(PredictorConfig().model if predictor else "", images, maps)
     with atomic_file(out / "evaluation.json") as file:
         file.write(report.to_json().encode() + b"\n")
     return report

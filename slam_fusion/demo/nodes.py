@@ -5,12 +5,14 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from slam_fusion.live.node_environment import config_file, private_environment
 from slam_fusion.live.processes import NodeProcessError, NodeProcesses, NodeSpec
 from slam_fusion.output.export import MAP_FILE
 from slam_fusion.output.map_io import SavedMap, load_map
+from slam_fusion.tsdf.volume_state import VolumeConfig
 
 START_S = 90.0
 """The first start compiles the kernels, which takes a while on a slow machine."""
@@ -27,24 +29,32 @@ CAMERA = {
     "pose": "camera_pose",
 }
 RECORDED_LABELS = {"labels": "/camera/labels", "label_set": "/camera/label_set"}
-NETWORK_LABELS = {
+NETWORK_OUTPUTS = {
+    "predicted_depth": "perception/depth/image",
     "labels": "perception/semantic/labels",
     "confidence": "perception/semantic/confidence",
     "label_set": "perception/label_set",
 }
 
 
-def map_through_nodes(
-    recording: Path, frame_count: int, out: Path, voxel_size: float, model: str | None
-) -> SavedMap:
+@dataclass(frozen=True)
+class Mapping:
+    """How a recording is to be mapped."""
+
+    voxel_size: float  # metres
+    depth_source: str = "sensor"  # see depth.sources; the network's needs a model that has depth
+    truncation_voxels: float = VolumeConfig.truncation_voxels
+    model: str | None = None  # network of the perception node; None fuses the recorded labels
+
+
+def map_through_nodes(recording: Path, frame_count: int, out: Path, wanted: Mapping) -> SavedMap:
     """Start the nodes, play the recording at its own rate, save and load their map.
 
     Args:
-        recording: rosbag2 with colour, depth, CameraInfo, TF and, without ``model``, labels.
+        recording: rosbag2 with colour, depth, CameraInfo, TF and, without a model, labels.
         frame_count: frames it holds; none of them may be lost.
         out: existing folder for map.npz, mesh.ply, ledger.csv and the nodes' logs.
-        voxel_size: metres.
-        model: network of the perception node; None fuses the recorded labels.
+        wanted: how to map it.
 
     Raises:
         NodeProcessError: rclpy is missing, or a node failed; with its last words.
@@ -57,13 +67,13 @@ def map_through_nodes(
     with private_ros(), NodeProcesses(log_folder=logs) as nodes, NodeClient() as client:
         # The player starts when depth and poses have a subscriber, which fusion is. So fusion
         # comes last: by then the player has found perception, and none of its images is lost.
-        nodes.start(_play(recording))
+        nodes.start(_play(recording, wanted.depth_source))
         first_topics = [CAMERA["color"]]
-        if model is not None:
-            nodes.start(_perception(frame_count, model))
+        if wanted.model is not None:
+            nodes.start(_perception(frame_count, wanted.model))
             first_topics.append("/perception/label_set")
         client.wait_for_publishers(first_topics, START_S, nodes.check)
-        nodes.start(_fusion(frame_count, out, voxel_size, model is not None))
+        nodes.start(_fusion(frame_count, out, wanted))
         client.wait_for_services(["/fusion/save_map"], START_S, nodes.check)
         limit_s = START_S + SECONDS_PER_FRAME * frame_count
         client.wait_for_frames(frame_count, limit_s, watch=nodes.check)
@@ -103,24 +113,27 @@ def private_ros() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _play(recording: Path) -> NodeSpec:
-    waited_for = "color,depth,camera_pose"
+def _play(recording: Path, depth_source: str) -> NodeSpec:
+    fused_depth = "depth" if depth_source == "sensor" else "/perception/depth/image"
+    waited_for = f"color,{fused_depth},camera_pose"
     return NodeSpec("play", {"recording": str(recording), "wait_for_subscribers": waited_for})
 
 
-def _fusion(frame_count: int, out: Path, voxel_size: float, network: bool) -> NodeSpec:
+def _fusion(frame_count: int, out: Path, wanted: Mapping) -> NodeSpec:
     return NodeSpec(
         "fusion",
         {
             **_lossless(frame_count),
-            "voxel_size": voxel_size,
+            "voxel_size": wanted.voxel_size,
+            "truncation_voxels": wanted.truncation_voxels,
+            "depth_source": wanted.depth_source,
             "pose_source": "pose",
             "sync_queue_size": frame_count,  # frames wait for the labels of a slow network
-            "use_confidence": network,
+            "use_confidence": wanted.model is not None,
             "output_folder": str(out.resolve()),
         },
         [config_file("fusion.yaml")],
-        {**CAMERA, **(NETWORK_LABELS if network else RECORDED_LABELS)},
+        {**CAMERA, **(NETWORK_OUTPUTS if wanted.model else RECORDED_LABELS)},
     )
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.conventions import UNLABELLED
+from mtl_perception.evaluation.depth import DepthConfig, DepthMeter
 from mtl_perception.labels import LabelSet, remap_table
 from mtl_perception.predictor import Predictor
 from mtl_perception.synthetic.camera import ROOM_CAMERA
@@ -27,14 +28,35 @@ SYNONYMS = {"bookshelf": "shelves"}
 """True classes that a network's classes, once remapped, know by another name."""
 
 
+TITLES = {"rgbd": "colour and depth sensor", "rgb": "colour alone, depth by the network"}
+"""What each way of mapping gets to see."""
+
+
 @dataclass(frozen=True)
-class DemoReport:
-    """Agreement of the map with the room, and of single images where a network made the labels."""
+class ImageScores:
+    """Agreement of the network with the truth in single images."""
+
+    labels: LabelScores
+    depth_rel: float | None  # mean |error| / depth; None: the network has no depth
+    depth_rmse: float | None  # metres
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Agreement of one map with the room."""
 
     frames: dict[str, int]  # by outcome
-    map: MapReport
-    map_in_views: LabelScores  # the map's labels, seen again from ``JUDGED_VIEWS`` cameras
-    single_images: LabelScores | None  # the network's labels of those cameras' images
+    surface: MapReport
+    in_views: LabelScores  # the map's labels, seen again from ``JUDGED_VIEWS`` cameras
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo found."""
+
+    model: str  # "" where the recorded labels were fused
+    images: ImageScores | None  # None where the recorded labels were fused
+    maps: dict[str, MapScores]  # by key of ``TITLES``
 
     def to_json(self) -> str:
         """Return the report as JSON text."""
@@ -42,15 +64,30 @@ class DemoReport:
 
     def table(self) -> str:
         """Return the report as lines of text for people."""
-        lines = ["frames          " + ", ".join(f"{n} {what}" for what, n in self.frames.items())]
-        lines += [self.map.table(), "in the camera's views:"]
-        for name, scores in (("single images", self.single_images), ("map", self.map_in_views)):
-            if scores is not None:
+        lines = []
+        if self.images is not None:
+            lines.append(f"single images   {self.model}: {_labels_line(self.images.labels)}")
+            if self.images.depth_rel is not None:
                 lines.append(
-                    f"  {name:<14} mean IoU {scores.mean_iou:.3f}, "
-                    f"right {scores.accuracy:.1%} of the {scores.labelled:.1%} that are labelled"
+                    f"                depth rel {self.images.depth_rel:.3f}, "
+                    f"RMSE {self.images.depth_rmse:.2f} m"
                 )
+        for name, scores in self.maps.items():
+            frames = ", ".join(f"{n} {what}" for what, n in scores.frames.items())
+            lines += [f"--- map from {TITLES[name]}: {frames} frames", scores.surface.table()]
+            gain = ""
+            if self.images is not None:
+                points = 100 * (scores.in_views.mean_iou - self.images.labels.mean_iou)
+                gain = f" ({points:+.1f} points of mean IoU against single images)"
+            lines.append(f"in the views    {_labels_line(scores.in_views)}{gain}")
         return "\n".join(lines)
+
+
+def _labels_line(scores: LabelScores) -> str:
+    return (
+        f"mean IoU {scores.mean_iou:.3f}, right {scores.accuracy:.1%} of the "
+        f"{scores.labelled:.1%} that are labelled"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +100,31 @@ class Looks:
     map: np.ndarray  # (H, W) uint8
 
 
-def judge(
-    scene: RoomWalk, saved: SavedMap, predictor: Predictor | None
-) -> tuple[DemoReport, np.ndarray]:
-    """Compare the map with the truth.
+def judge_images(scene: RoomWalk, predictor: Predictor) -> ImageScores:
+    """Compare what the network says of single images with the truth.
 
     A network speaks of other classes than the room does: its classes are remapped, and only
     what is truly of a class that both know is judged.
+    """
+    to_truth = remap_table(predictor.label_set, scene.label_set)
+    comparable = comparable_classes(predictor.label_set, scene.label_set)
+    confusion, depth = Confusion(), DepthMeter(DepthConfig())
+    for index in judged_views(scene):
+        view = scene.view(index)
+        prediction = predictor(view.color, ROOM_CAMERA.fx)
+        confusion.add(comparable[view.labels], to_truth[prediction.labels])
+        if prediction.depth is not None:
+            depth.add(view.depth, prediction.depth)
+    labels, metrics = confusion.scores(scene.label_set.names), depth.metrics()
+    if metrics is None:
+        return ImageScores(labels, None, None)
+    return ImageScores(labels, metrics.pooled.abs_rel, metrics.pooled.rmse)
+
+
+def judge_map(
+    scene: RoomWalk, saved: SavedMap, predictor: Predictor | None
+) -> tuple[MapScores, np.ndarray]:
+    """Compare a map with the truth, in the classes that both know.
 
     Args:
         scene: the room and the camera's way.
@@ -77,7 +132,7 @@ def judge(
         predictor: network whose labels were fused; None where the true ones were.
 
     Returns:
-        The report, and a picture that shows some of the views.
+        The scores, and a picture that shows some of the views.
     """
     # The set that came with the map names the same classes but has no remap tables.
     own = predictor.label_set if predictor else scene.label_set
@@ -87,23 +142,23 @@ def judge(
     mesh = replace(mesh, labels=to_truth[mesh.labels])
     truth = scene.truth(saved.state.config.max_depth)
     truth = replace(truth, seen_labels=comparable[truth.seen_labels])
-    in_map, in_images = Confusion(), Confusion()
-    shown = []
-    step = max(1, len(scene.poses) // JUDGED_VIEWS)
-    for number, looks in enumerate(_views(scene, mesh, step, predictor, to_truth, comparable)):
-        in_map.add(looks.truth, looks.map)
-        if looks.single_image is not None:
-            in_images.add(looks.truth, looks.single_image)
+    confusion, shown = Confusion(), []
+    for number, looks in enumerate(_views(scene, mesh, predictor, to_truth, comparable)):
+        confusion.add(looks.truth, looks.map)
         if number % max(1, JUDGED_VIEWS // SHOWN_VIEWS) == 1:
             shown.append(looks)
     names = scene.label_set.names
-    report = DemoReport(
+    scores = MapScores(
         frames=saved.ledger_counts,
-        map=evaluate_map(mesh, truth, names),
-        map_in_views=in_map.scores(names),
-        single_images=in_images.scores(names) if predictor else None,
+        surface=evaluate_map(mesh, truth, names),
+        in_views=confusion.scores(names),
     )
-    return report, draw_looks(shown, scene.label_set)
+    return scores, draw_looks(shown, scene.label_set)
+
+
+def judged_views(scene: RoomWalk) -> range:
+    """Return which of the walk's views are judged."""
+    return range(0, len(scene.poses), max(1, len(scene.poses) // JUDGED_VIEWS))
 
 
 def comparable_classes(own: LabelSet, truth: LabelSet) -> np.ndarray:
@@ -120,22 +175,27 @@ def comparable_classes(own: LabelSet, truth: LabelSet) -> np.ndarray:
 def _views(
     scene: RoomWalk,
     mesh: Surface,
-    step: int,
     predictor: Predictor | None,
     to_truth: np.ndarray,
     comparable: np.ndarray,
 ) -> Iterator[Looks]:
     rays = SurfaceRays(mesh.positions, mesh.triangles)
     labels = np.append(mesh.labels, np.uint8(UNLABELLED))  # row -1: the ray met nothing
-    for index in range(0, len(scene.poses), step):
+    for index in judged_views(scene):
         view = scene.view(index)
         _, vertex = rays.look(ROOM_CAMERA, scene.poses[index][1])
         yield Looks(
             color=view.color,
             truth=comparable[view.labels],
-            single_image=to_truth[predictor(view.color).labels] if predictor else None,
+            single_image=_single_image(predictor, view.color, to_truth),
             map=labels[vertex],
         )
+
+
+def _single_image(
+    predictor: Predictor | None, color: np.ndarray, to_truth: np.ndarray
+) -> np.ndarray | None:
+    return to_truth[predictor(color, ROOM_CAMERA.fx).labels] if predictor else None
 
 
 def draw_looks(views: list[Looks], label_set: LabelSet) -> np.ndarray:

@@ -5,7 +5,8 @@ import logging
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class PlayNode(Node):
         self._pose_publisher = self.create_publisher(PoseStamped, POSE_TOPIC, POSE_QOS)
         self._tf_publisher = self._offer_tf()
         self._images, self._infos = self._offer_topics()
-        self._waited_for = self._publishers_to_wait_for()
+        self._waited_for = self._topics_to_wait_for()
         self._label_set_publisher = self._latch_label_set()
         self._sent: Counter[str] = Counter()
         self._stop = threading.Event()
@@ -187,27 +188,30 @@ class PlayNode(Node):
         ros_node.publish(publisher, ros.label_set_to_msg(self._recording.label_set))
         return publisher
 
-    def _publishers_to_wait_for(self) -> dict[str, Any]:
+    def _topics_to_wait_for(self) -> dict[str, Callable[[], int]]:
+        """Return what counts the subscribers of each topic that must have one, by topic."""
         known = {**self._images, POSE_TOPIC: self._pose_publisher}
         wanted = [word.strip() for word in self._config.wait_for_subscribers.split(",")]
-        if wanted == ["all"]:
-            return known
-        if unknown := set(wanted) - known.keys() - {""}:
+        words = [word for word in wanted if word]
+        if words == ["all"]:
+            words = list(known)
+        if unknown := [word for word in words if word not in known and not word.startswith("/")]:
             raise InvalidInput(
-                f"wait_for_subscribers: {', '.join(sorted(unknown))}; this recording has "
-                f"{', '.join(known)}"
+                f"wait_for_subscribers: {', '.join(unknown)}; this recording has "
+                f"{', '.join(known)}; topics of others are named from the root, /like/this"
             )
-        return {kind: known[kind] for kind in wanted if kind}
+        own = {known[w].topic_name: known[w].get_subscription_count for w in words if w in known}
+        others = {w: partial(self.count_subscribers, w) for w in words if w not in known}
+        return {**own, **others}
 
     def _wait_for_subscribers(self) -> None:
         lacking = self._waited_for
         told: list[str] = []
         while lacking and not self._stop.wait(0.05):
-            lacking = {k: p for k, p in lacking.items() if p.get_subscription_count() == 0}
+            lacking = {topic: count for topic, count in lacking.items() if count() == 0}
             if lacking and told != list(lacking):
                 told = list(lacking)
-                topics = ", ".join(p.topic_name for p in lacking.values())
-                self.get_logger().info(f"waiting for subscribers of {topics}")
+                self.get_logger().info(f"waiting for subscribers of {', '.join(lacking)}")
         if self._waited_for:
             self._stop.wait(SETTLE_S)
 

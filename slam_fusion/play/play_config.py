@@ -17,7 +17,9 @@ class PlayConfig:
     rate: float = 1.0  # seconds of the recording per second
     loop: bool = False  # start again at the end; the clock jumps back
     clock_hz: float = 100.0  # rate of /clock
-    wait_for_subscribers: str = ""  # start when these have one: kinds such as "depth,color", or all
+    # Start when these have a subscriber: kinds such as "depth,color"; all of those; or topics of
+    # other nodes, "/perception/depth/image".
+    wait_for_subscribers: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
