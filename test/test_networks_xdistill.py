@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """X-Distill teaches the depth network without changing it."""
 
-import copy
 import json
 import math
 
@@ -31,14 +30,13 @@ from mtl_perception.networks.xdistill_pose import (  # noqa: E402
     rigid_matrix,
 )
 from mtl_perception.networks.xdistill_teacher import (  # noqa: E402
-    CrossTaskDistillation,
     DepthToSegmentation,
+    FrozenTeacher,
 )
 
 torch.set_num_threads(1)
 
 CITYSCAPES = LABEL_SETS["cityscapes19"]
-GROUPS = load_class_groups("geometry4")
 GROUPINGS = ("geometry4", "geometry5", "geometry6", "identity19")
 
 
@@ -56,16 +54,6 @@ def make_teacher(classes: int = 19) -> torch.nn.Module:
 def depth_net() -> DepthNet:
     torch.manual_seed(0)
     return build("x-distill-r18").eval()
-
-
-@pytest.fixture
-def training(depth_net) -> CrossTaskDistillation:
-    return CrossTaskDistillation(depth_net, make_teacher(), GROUPS).train()
-
-
-def cross_entropy(predictions) -> torch.Tensor:
-    """The cross-task loss."""
-    return F.cross_entropy(predictions.scores, predictions.target, ignore_index=255)
 
 
 @pytest.mark.parametrize(
@@ -149,69 +137,14 @@ def test_images_too_small_to_reflect_are_refused(depth_net, size):
         depth_net(torch.zeros(1, 3, *size))
 
 
-def graph(net: DepthNet, image: torch.Tensor) -> str:
-    """Every operation of inference, with the names of what enters it."""
-    program = torch.export.export(net, (image,))
-    return f"{program.graph_signature}\n{program.graph}"
-
-
-def test_the_teacher_leaves_no_trace_in_the_inference_graph(depth_net):
-    image = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        before_depth = depth_net(image)["depth"]
-    before_state = {name: t.clone() for name, t in depth_net.state_dict().items()}
-    before_count, before_graph = parameter_count(depth_net), graph(depth_net, image)
-
-    wrapped = CrossTaskDistillation(depth_net, make_teacher(), GROUPS)
-
-    assert wrapped.depth_net is depth_net
-    assert parameter_count(depth_net) == before_count
-    assert list(depth_net.state_dict()) == list(before_state)
-    assert all(torch.equal(t, before_state[name]) for name, t in depth_net.state_dict().items())
-    assert not any(module._forward_hooks for module in depth_net.modules())
-    with torch.no_grad():
-        assert torch.equal(depth_net(image)["depth"], before_depth)
-        assert torch.equal(wrapped.eval()(image).depth.depth[0], before_depth)
-    assert graph(depth_net, image) == before_graph
-
-
-def test_what_was_taught_runs_in_a_plain_depth_network(training):
-    image = torch.randn(2, 3, 64, 64)
-    fresh = build(training.depth_net.config).eval()
-    untaught = copy.deepcopy(training.depth_net.state_dict())
-    optimizer = torch.optim.SGD([p for p in training.parameters() if p.requires_grad], lr=0.1)
-    cross_entropy(training(image)).backward()
-    optimizer.step()
-
-    taught = training.depth_net.eval()
-    assert list(taught.state_dict()) == list(untaught)
-    fresh.load_state_dict(taught.state_dict())
-    with torch.no_grad():
-        assert torch.equal(fresh(image)["depth"], taught(image)["depth"])
-    assert not torch.equal(taught.encoder.conv1.weight, untaught["encoder.conv1.weight"])
-
-
-def test_the_depth_network_learns_from_the_teacher_and_the_teacher_from_nothing(training):
-    before = {name: t.clone() for name, t in training.teacher.state_dict().items()}
-    cross_entropy(training(torch.randn(2, 3, 64, 64))).backward()
-
-    assert training.depth_net.training and not training.teacher.training
-    for name, parameter in training.depth_net.named_parameters():
-        # The coarser scales belong to the self-supervised losses.
-        coarse = name.startswith(tuple(f"decoder.disparity.{scale}" for scale in (1, 2, 3)))
-        assert (parameter.grad is None) if coarse else parameter.grad.any(), name
-    assert all(p.grad.any() for p in training.depth_to_segmentation.scores.parameters())
-    for name, parameter in training.teacher.named_parameters():
-        assert parameter.grad is None and not parameter.requires_grad, name
-    assert all(torch.equal(t, before[name]) for name, t in training.teacher.state_dict().items())
-
-
-def test_pixels_without_a_group_teach_nothing(training):
-    predictions = training(torch.randn(2, 3, 64, 64))
-    nothing = torch.full_like(predictions.target, 255)
-    F.cross_entropy(predictions.scores, nothing, ignore_index=255, reduction="sum").backward()
-    gradients = [p.grad for p in training.depth_net.parameters() if p.grad is not None]
-    assert gradients and not any(gradient.any() for gradient in gradients)
+def test_a_teacher_stays_frozen_while_others_train():
+    teacher = make_teacher()
+    frozen = FrozenTeacher(teacher, CITYSCAPES).train()
+    before = {name: t.clone() for name, t in teacher.state_dict().items()}
+    classes = frozen(torch.randn(2, 3, 64, 64))
+    assert classes.shape == (2, 64, 64) and classes.dtype == torch.int64
+    assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
+    assert all(torch.equal(t, before[name]) for name, t in teacher.state_dict().items())
 
 
 class Halves(torch.nn.Module):
@@ -225,19 +158,15 @@ class Halves(torch.nn.Module):
         return {"labels": scores}
 
 
-def test_targets_are_the_groups_of_the_teachers_classes_at_full_size(depth_net):
-    training = CrossTaskDistillation(depth_net, Halves(), GROUPS)
-    target = training(torch.randn(2, 3, 64, 96)).target
-    assert target.dtype == torch.int64 and target.shape == (2, 64, 96)
-    ground, thing = list(GROUPS.groups).index("ground"), list(GROUPS.groups).index("object")
-    assert (target[:, :, :48] == ground).all()
-    assert (target[:, :, 48:] == thing).all()
+def test_a_teacher_tells_classes_at_full_size():
+    classes = FrozenTeacher(Halves(), CITYSCAPES)(torch.randn(2, 3, 64, 96))
+    assert (classes[:, :, :48] == CITYSCAPES.id_of("road")).all()
+    assert (classes[:, :, 48:] == CITYSCAPES.id_of("car")).all()
 
 
-def test_a_teacher_of_other_classes_is_refused(depth_net):
-    training = CrossTaskDistillation(depth_net, make_teacher(classes=6), GROUPS)
-    with pytest.raises(InvalidInput, match="6 classes, groups 19"):
-        training(torch.randn(1, 3, 64, 64))
+def test_a_teacher_of_other_classes_is_refused():
+    with pytest.raises(InvalidInput, match="6 classes, 'cityscapes19' has 19"):
+        FrozenTeacher(make_teacher(classes=6), CITYSCAPES)(torch.randn(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize(("name", "count"), list(zip(GROUPINGS, (4, 5, 6, 19), strict=True)))
@@ -248,6 +177,13 @@ def test_every_class_is_in_one_group(name, count):
     assert sorted(c for g in groups.groups.values() for c in g) == sorted(CITYSCAPES.names.values())
     assert set(groups.table[:19]) == set(range(count))
     assert (groups.table[19:] == 255).all()
+
+
+def test_indoor_groups_hold_all_classes_that_have_a_shape():
+    groups = load_class_groups("indoor7")
+    assert groups.source is LABEL_SETS["nyu40"] and len(groups) == 7
+    left = {name for c, name in groups.source.names.items() if groups.table[c] == 255}
+    assert left == {"otherstructure", "otherfurniture"}
 
 
 def test_identity_groups_keep_the_ids():

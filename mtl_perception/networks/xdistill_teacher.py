@@ -5,15 +5,12 @@ A segmentation network that does not learn (the teacher) says what is where in t
 network must find the same in the predicted depth alone, and its loss teaches the depth network.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from mtl_perception.conventions import InvalidInput
+from mtl_perception.labels import LabelSet
 from mtl_perception.networks.layers import conv_bn_act, resize
-from mtl_perception.networks.xdistill_depth import DepthNet, DepthPredictions
-from mtl_perception.networks.xdistill_groups import ClassGroups
 
 
 class DepthToSegmentation(nn.Module):
@@ -31,58 +28,40 @@ class DepthToSegmentation(nn.Module):
         return self.scores(x)  # (B, groups, H, W)
 
 
-@dataclass(frozen=True, eq=False)
-class CrossTaskPredictions:
-    """What the losses of one training step are computed from."""
+class FrozenTeacher(nn.Module):
+    """A segmentation network that says what is where, and does not learn."""
 
-    depth: DepthPredictions  # for the self-supervised losses
-    scores: torch.Tensor  # (B, groups, H, W), from the depth
-    target: torch.Tensor  # (B, H, W) int64 group, 255 = ignore, from the teacher
-
-
-class CrossTaskDistillation(nn.Module):
-    """The depth network together with what exists only while it trains."""
-
-    def __init__(self, depth_net: DepthNet, teacher: nn.Module, groups: ClassGroups) -> None:
-        """Put the three networks together; the teacher is frozen from now on.
+    def __init__(self, teacher: nn.Module, label_set: LabelSet) -> None:
+        """Freeze the teacher from now on.
 
         Args:
-            depth_net: learns; it is held, not copied, and stays usable by itself.
-            teacher: any network whose ``forward`` gives ``labels`` scores of ``groups.source``.
-            groups: which of the teacher's classes depth should tell apart.
+            teacher: any network whose ``forward`` gives ``labels`` scores.
+            label_set: what they are scores of.
         """
         super().__init__()
-        self.depth_net = depth_net
-        self.depth_to_segmentation = DepthToSegmentation(len(groups))
         self.teacher = teacher.requires_grad_(False).eval()
-        self.classes = len(groups.source)
-        table = torch.from_numpy(groups.table.astype("int64"))
-        self.register_buffer("group_of", table, persistent=False)
+        self.label_set = label_set
 
-    def train(self, mode: bool = True) -> "CrossTaskDistillation":
+    def train(self, mode: bool = True) -> "FrozenTeacher":
         """Switch to training, or back; the teacher's statistics stay frozen in both."""
         super().train(mode)
         self.teacher.eval()
         return self
 
-    def forward(self, images: torch.Tensor) -> CrossTaskPredictions:
-        """Return depth at all scales, and at the finest its groups beside the teacher's.
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (B, H, W) int64 class ids.
 
         Args:
             images: (B, 3, H, W) floating point RGB, ImageNet-normalised.
 
         Raises:
-            InvalidInput: the teacher's classes are not those of the groups' label set.
+            InvalidInput: the teacher has not as many classes as the label set.
         """
-        depth = self.depth_net.forward_all(images)
-        # Nothing is detached: the gradient of the scores is to reach the depth network.
-        scores = self.depth_to_segmentation(depth.depth[0])  # (B, groups, H, W)
-        return CrossTaskPredictions(depth, scores, self._target(images))
-
-    @torch.no_grad()
-    def _target(self, images: torch.Tensor) -> torch.Tensor:
         scores = self.teacher(images)["labels"]  # (B, classes, h, w)
-        if scores.shape[1] != self.classes:
-            raise InvalidInput(f"teacher gives {scores.shape[1]} classes, groups {self.classes}")
-        classes = resize(scores, images.shape[-2:]).argmax(dim=1)  # (B, H, W)
-        return self.group_of[classes]  # (B, H, W)
+        if scores.shape[1] != len(self.label_set):
+            raise InvalidInput(
+                f"teacher gives {scores.shape[1]} classes, {self.label_set.name!r} has "
+                f"{len(self.label_set)}"
+            )
+        return resize(scores, images.shape[-2:]).argmax(dim=1)

@@ -62,7 +62,8 @@ class Engine:
         batch = batch.to(self.device)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.dtype):
-            outputs = self.network(images)
+            # Intermediate predictions too, of networks that have such.
+            outputs = getattr(self.network, "forward_all", self.network)(images)
         losses: Losses = self.objective(outputs, batch.thinned(config.loss.stride))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(losses.total).backward()

@@ -43,8 +43,20 @@ def photometric_error(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return SSIM_SHARE * structure + (1 - SSIM_SHARE) * difference
 
 
+@torch.no_grad()
+def unmoved_error(image: torch.Tensor, sources: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return (B, sources, H, W): the photometric error of each source as it is, not warped.
+
+    Args:
+        image: (B, 3, H, W) float32 in 0..1, the frame whose depth is learnt.
+        sources: other frames, of the same shape.
+    """
+    still = torch.cat([photometric_error(image, source) for source in sources], dim=1)
+    return still + TIE_NOISE * torch.randn_like(still)
+
+
 def reprojection_loss(
-    image: torch.Tensor, warped: Sequence[torch.Tensor], sources: Sequence[torch.Tensor]
+    image: torch.Tensor, warped: Sequence[torch.Tensor], still: torch.Tensor
 ) -> torch.Tensor:
     """Return the mean over pixels of the least photometric error of all sources.
 
@@ -54,14 +66,10 @@ def reprojection_loss(
     Args:
         image: (B, 3, H, W) float32 in 0..1, the frame whose depth is learnt.
         warped: each source as seen from ``image``, of the same shape.
-        sources: the same frames as they are.
+        still: (B, sources, H, W) of ``unmoved_error``.
     """
     moved = [photometric_error(image, source) for source in warped]
-    with torch.no_grad():
-        still = torch.cat([photometric_error(image, source) for source in sources], dim=1)
-        still = still + TIE_NOISE * torch.randn_like(still)
-    errors = torch.cat([still, *moved], dim=1)  # (B, 2 * sources, H, W)
-    return errors.amin(dim=1).mean()
+    return torch.cat([still, *moved], dim=1).amin(dim=1).mean()
 
 
 def smoothness(disparity: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
