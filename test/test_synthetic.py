@@ -8,6 +8,7 @@ from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
 from mtl_perception.labels import LABEL_SETS
 from mtl_perception.synthetic.camera import ROOM_CAMERA, ColorNoise, render
 from mtl_perception.synthetic.depth_noise import KINECT, sensed_depth
+from mtl_perception.synthetic.layout import SHOW_ROOM
 from mtl_perception.synthetic.patches import box, drape, pillow, quad, rounded_box, tube
 from mtl_perception.synthetic.room import Room, make_room, triangulate
 from mtl_perception.synthetic.walk import CLEARANCE, walk
@@ -18,7 +19,7 @@ NYU = LABEL_SETS["nyu40"]
 
 @pytest.fixture(scope="module")
 def room() -> Room:
-    return make_room(3)
+    return make_room(3, SHOW_ROOM)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_room_is_furnished(room):
 
 
 def test_same_seed_same_bytes_other_seed_other_room(room):
-    again, other = make_room(3), make_room(4)
+    again, other = make_room(3, SHOW_ROOM), make_room(4, SHOW_ROOM)
     for name in ("vertices", "triangles", "labels", "instances", "texels"):
         assert getattr(again, name).tobytes() == getattr(room, name).tobytes()
     assert other.vertices.tobytes() != room.vertices.tobytes()

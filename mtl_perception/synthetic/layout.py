@@ -1,141 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things stand: the living room's plan, varied by the seed."""
+"""Plans of rooms: what kind of room, how large, what stands where; all from the seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_perception.synthetic import fittings
-from mtl_perception.synthetic import furniture as f
+from mtl_perception.conventions import InvalidInput
+from mtl_perception.synthetic import homes, workrooms
 from mtl_perception.synthetic.furniture import Item
-from mtl_perception.synthetic.materials import Color, planks, plaster, tiles, wood
-from mtl_perception.synthetic.patches import Patch, box, quad
+from mtl_perception.synthetic.palette import Style, draw_style
+from mtl_perception.synthetic.placement import Placement
+from mtl_perception.synthetic.shell import ceiling_lights, openings, shell
+from mtl_perception.synthetic.show_room import plan_show_room
 
-WOODS: tuple[Color, ...] = ((176, 128, 82), (136, 90, 56), (206, 168, 118), (108, 70, 46))
-WALLS: tuple[Color, ...] = ((226, 218, 200), (206, 216, 214), (224, 208, 190), (214, 218, 200))
-CLOTHS: tuple[Color, ...] = ((92, 112, 130), (132, 74, 62), (106, 116, 86), (150, 130, 106))
-ACCENTS: tuple[Color, ...] = ((196, 120, 52), (70, 110, 120), (170, 60, 60), (206, 176, 90))
+Rectangle = tuple[float, float, float, float]
+"""x0, y0, x1, y1 of a floor, metres."""
 
 
-def plan_room(rng: np.random.Generator) -> tuple[np.ndarray, list[Item]]:
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A furnished room; world frame: origin in a corner of the floor, z up, metres."""
+
+    kind: str
+    size: np.ndarray  # (3,) float64 width along x, depth along y, height along z
+    items: list[Item]
+    rooms: tuple[Rectangle, ...]  # floors that can be walked
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of room is drawn."""
+
+    furnish: Callable[[Placement, Style], None]
+    share: float  # of the rooms drawn
+    longer: tuple[float, float]  # metres of its longer side, from .. to
+    shorter: tuple[float, float]
+    windows: int  # at most
+    wet: bool = False
+    office: bool = False
+
+
+SHOW_ROOM = "show room"
+"""The demo's living room: never drawn, so that no network is trained on it."""
+
+KINDS: dict[str, Kind] = {
+    "living room": Kind(homes.living, 0.16, (4.0, 7.0), (3.4, 5.5), 3),
+    "kitchen": Kind(workrooms.kitchen, 0.24, (3.2, 6.0), (2.6, 4.6), 2, wet=True),
+    "bedroom": Kind(homes.bedroom, 0.14, (3.2, 5.5), (2.9, 4.6), 2),
+    "office": Kind(workrooms.office, 0.15, (3.5, 7.0), (3.0, 5.5), 3, office=True),
+    "bathroom": Kind(homes.bathroom, 0.09, (2.6, 4.0), (2.5, 3.2), 1, wet=True),
+    "dining room": Kind(homes.dining, 0.08, (3.5, 6.0), (3.2, 4.8), 2),
+    "study": Kind(workrooms.study, 0.06, (3.0, 5.0), (2.7, 4.2), 2),
+    "classroom": Kind(workrooms.classroom, 0.04, (5.0, 7.0), (4.5, 6.0), 3, office=True),
+    "corridor": Kind(homes.corridor, 0.04, (4.0, 6.5), (2.5, 2.7), 1),
+}
+
+
+def plan_room(rng: np.random.Generator, kind: str = "") -> Plan:
     """Furnish a room.
 
-    Returns:
-        Its size (width, depth, height) in metres, and its items; the floor is the rectangle
-        from (0, 0) to (width, depth) at z = 0, z points up.
+    Args:
+        rng: source of everything.
+        kind: one of ``KINDS``, ``SHOW_ROOM``, or empty to draw one.
+
+    Raises:
+        InvalidInput: no such kind.
     """
-    width, depth, height = rng.uniform(4.5, 5.0), rng.uniform(3.9, 4.2), 2.5
-    items = _shell(width, depth, height, rng)
-    items += _openings(width, depth, rng)
-    items += _lounge(width, depth, rng)
-    items += _dining(depth, height, rng)
-    items += _storage(depth, rng)
-    items.append(fittings.ceiling_lamp(height).placed(width / 2, depth / 2))
-    items.append(
-        f.carton(0.42, 0.32, 0.3).placed(width - 0.3, depth - 0.32, 0, 90 + _tilt(rng, 12))
+    if kind == SHOW_ROOM:
+        shown, items = plan_show_room(rng)
+        return Plan(kind, shown, items, ((0.0, 0.0, float(shown[0]), float(shown[1])),))
+    if kind and kind not in KINDS:
+        raise InvalidInput(f"room of kind {kind!r}; there are {[*KINDS, SHOW_ROOM]}")
+    shares = np.array([k.share for k in KINDS.values()])
+    drawn = kind or str(rng.choice([*KINDS], p=shares / shares.sum()))
+    made = KINDS[drawn]
+    sides = [float(rng.uniform(*made.longer)), float(rng.uniform(*made.shorter))]
+    width, depth = sides if rng.random() < 0.5 else sides[::-1]
+    size = (width, depth, float(rng.uniform(2.3, 3.2)))
+    style = draw_style(rng, wet=made.wet, office=made.office)
+    room = Placement(size, rng)
+    room.items += shell(size, style, rng)
+    _keep_walkable(room)
+    openings(
+        room, style, doors=1 + (rng.random() < 0.25), windows=int(rng.integers(made.windows + 1))
     )
-    size = np.array([width, depth, height])
-    T_world_plan = _reflection(size, rng)
-    return size, [item.moved(T_world_plan) for item in items]
+    ceiling_lights(room, rng, office=made.office)
+    made.furnish(room, style)
+    return Plan(drawn, np.array(size), room.items, ((0.0, 0.0, width, depth),))
 
 
-def _reflection(size: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    T = np.eye(4)
-    for axis in (0, 1):
-        if rng.random() < 0.5:
-            T[axis, axis], T[axis, 3] = -1.0, size[axis]
-    return T
-
-
-def _pick(colors: tuple[Color, ...], rng: np.random.Generator) -> Color:
-    red, green, blue = np.clip(colors[rng.integers(len(colors))] + rng.integers(-8, 9, 3), 0, 255)
-    return int(red), int(green), int(blue)
-
-
-def _tilt(rng: np.random.Generator, degrees: float) -> float:
-    return float(rng.uniform(-degrees, degrees))
-
-
-def _shell(w: float, d: float, h: float, rng: np.random.Generator) -> list[Item]:
-    paint = plaster(_pick(WALLS, rng))
-    boards = (
-        planks(_pick(WOODS, rng)) if rng.random() < 0.7 else tiles((196, 186, 170), (120, 114, 106))
+def _keep_walkable(room: Placement) -> None:
+    """Keep the room's middle free at the height of a hand-held camera."""
+    width, depth, _ = room.size
+    room.keep_free(
+        (width / 2 - 0.55, depth / 2 - 0.55, 1.0), (width / 2 + 0.55, depth / 2 + 0.55, 1.7)
     )
-    walls: list[tuple[Patch, Patch]] = []
-    for origin, along in (
-        ((w, 0, 0), (-w, 0, 0)),
-        ((w, d, 0), (0, -d, 0)),
-        ((0, d, 0), (w, 0, 0)),
-        ((0, 0, 0), (0, d, 0)),
-    ):
-        inward = np.add(origin, 0.012 * np.cross(along, (0, 0, 1)) / np.linalg.norm(along))
-        skirting = quad(
-            (inward[0], inward[1], inward[2]),
-            along,
-            (0, 0, 0.09),
-            plaster((232, 228, 220)),
-        )
-        walls.append((quad(origin, along, (0, 0, h), paint), skirting))
-    return [
-        Item("floor", [quad((0, 0, 0), (w, 0, 0), (0, d, 0), boards)]),
-        Item("ceiling", [quad((0, d, h), (w, 0, 0), (0, -d, 0), plaster((238, 236, 230)))]),
-        *(Item("wall", list(surfaces)) for surfaces in walls),
-    ]
-
-
-def _openings(w: float, d: float, rng: np.random.Generator) -> list[Item]:
-    y = d / 2 - 0.15 + _tilt(rng, 0.1)
-    cloth = _pick(ACCENTS, rng)
-    return [
-        fittings.window(1.5, 1.25).placed(0, y, 0.95, -90),
-        fittings.curtain(0.5, 2.35, cloth).placed(0.06, y - 0.62, 0, -90),
-        fittings.curtain(0.5, 2.35, cloth).placed(0.06, y + 1.12, 0, -90),
-        fittings.door(0.85, 2.03, _pick(WOODS, rng)).placed(w, 0.7 * d + _tilt(rng, 0.08), 0, 90),
-    ]
-
-
-def _lounge(w: float, d: float, rng: np.random.Generator) -> list[Item]:
-    x = w - 1.55 + _tilt(rng, 0.08)
-    cloth, accent, timber = _pick(CLOTHS, rng), _pick(ACCENTS, rng), _pick(WOODS, rng)
-    tv_x = w - 1.75 + _tilt(rng, 0.1)
-    return [
-        f.sofa(1.9, cloth).placed(x, 0.04),
-        f.sofa_pillow(accent, 68).placed(x - 0.5, 0.49, 0.66, _tilt(rng, 12)),
-        f.sofa_pillow(_pick(ACCENTS, rng), 66).placed(x + 0.5, 0.49, 0.66, _tilt(rng, 12)),
-        f.floor_mat(1.9, 1.3, (176, 160, 138), accent).placed(x, 1.65),
-        f.table(0.9, 0.5, 0.42, timber).placed(x + _tilt(rng, 0.1), 1.55, 0.012, _tilt(rng, 5)),
-        f.book_pile(rng).placed(x + 0.1, 1.55, 0.432, _tilt(rng, 40)),
-        fittings.floor_lamp(1.55, (240, 226, 196)).placed(w - 0.27, 0.3),
-        f.cabinet(1.5, 0.42, 0.5, 3, timber).placed(tv_x, d, 0, 180),
-        f.television(1.1).placed(tv_x, d - 0.02, 0.5, 180 + _tilt(rng, 4)),
-        fittings.picture(0.9, 0.6, rng).placed(x, 0, 1.55),
-    ]
-
-
-def _dining(d: float, h: float, rng: np.random.Generator) -> list[Item]:
-    x, y = 1.3 + _tilt(rng, 0.05), d / 2 - 0.15
-    timber, seat = _pick(WOODS, rng), _pick(CLOTHS, rng)
-    items = [
-        f.table(0.85, 1.25, 0.75, timber).placed(x, y),
-        f.book_pile(rng).placed(x - 0.1, y + 0.3, 0.75, _tilt(rng, 80)),
-        f.carton(0.24, 0.18, 0.12).placed(x + 0.12, y - 0.35, 0.75, _tilt(rng, 60)),
-    ]
-    for side, row in ((1, -0.3), (1, 0.32), (-1, 0.0)):
-        out = x + side * (0.52 + rng.uniform(0.0, 0.12))
-        items.append(f.chair(timber, seat).placed(out, y + row, 0, side * 90 + _tilt(rng, 14)))
-    return items
-
-
-def _storage(d: float, rng: np.random.Generator) -> list[Item]:
-    timber, height, shelves, x = _pick(WOODS, rng), 1.9, 5, 0.8
-    items = [f.bookshelf(0.95, height, shelves, timber).placed(x, d, 0, 180)]
-    for z in f.shelf_heights(height, shelves)[:-1] + 0.025:
-        length = rng.uniform(0.35, 0.85)
-        row = f.book_row(length, rng).placed(-0.44 + rng.uniform(0, 0.86 - length), 0)
-        items.append(row.placed(x, d, z, 180))
-    items += [
-        f.cabinet(0.9, 0.42, 0.8, 2, _pick(WOODS, rng)).placed(0.85, 0),
-        fittings.table_lamp(_pick(ACCENTS, rng)).placed(0.6, 0.22, 0.8),
-        fittings.picture(0.45, 0.6, rng).placed(1.05, 0, 1.5),
-        f.carton(0.26, 0.2, 0.16).placed(1.1, 0.1, 0.8, _tilt(rng, 15)),
-    ]
-    stand = Item("night stand", box((-0.2, 0, 0), (0.2, 0.38, 0.45), wood(timber)))
-    return [*items, stand.placed(1.75, 0)]

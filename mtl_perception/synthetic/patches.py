@@ -136,3 +136,33 @@ def drape(width: float, height: float, folds: int, depth: float, material: Mater
     back = np.stack([bottom, top])
     front = back[:, ::-1] + (0.0, 0.008, 0.0)
     return [Patch(back, material), Patch(np.ascontiguousarray(front), material)]
+
+
+def rod(start: Vector, end: Vector, radius: float, material: Material, sides: int = 8) -> Patch:
+    """Return a round bar between two points, closed at both ends."""
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    length = float(np.linalg.norm(b - a))
+    upward = (b - a) / length
+    aside = np.cross(upward, (1.0, 0, 0) if abs(upward[0]) < 0.9 else (0, 1.0, 0))
+    aside /= np.linalg.norm(aside)
+    T = np.eye(4)
+    T[:3] = np.stack([aside, np.cross(upward, aside), upward, a], axis=1)
+    return tube((0, 0), [0, 0, length, length], [0, radius, radius, 0], material, sides).moved(T)
+
+
+def ellipsoid(centre: Vector, radii: Vector, material: Material, sides: int = 12) -> Patch:
+    """Return an ellipsoid with axes along x, y and z."""
+    angle = np.linspace(-np.pi / 2, np.pi / 2, sides // 2 + 1)
+    ball = tube((0, 0), list(np.sin(angle)), list(np.cos(angle)), material, sides)
+    T = np.diag([*radii, 1.0])
+    T[:3, 3] = centre
+    return ball.moved(T)
+
+
+def tipped(patches: list[Patch], degrees: float, pivot: Vector = (0, 0, 0)) -> list[Patch]:
+    """Return patches turned about the line along x through ``pivot``; y turns towards z."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    T = np.eye(4)
+    T[1:3, 1:3] = [[c, -s], [s, c]]
+    T[:3, 3] = np.asarray(pivot) - T[:3, :3] @ np.asarray(pivot)
+    return [patch.moved(T) for patch in patches]

@@ -8,7 +8,7 @@ import numpy as np
 import open3d as o3d
 
 from mtl_perception.labels import LABEL_SETS
-from mtl_perception.synthetic.layout import plan_room
+from mtl_perception.synthetic.layout import Rectangle, plan_room
 from mtl_perception.synthetic.lighting import light_patches
 from mtl_perception.synthetic.mood import Mood, light_items, random_mood
 from mtl_perception.synthetic.patches import Patch
@@ -33,7 +33,9 @@ class TruthMesh:
 class Room:
     """A furnished room; world frame: origin in a corner of the floor, z up, metres."""
 
+    kind: str  # living room, kitchen, ...
     size: np.ndarray  # (3,) float64 width along x, depth along y, height along z
+    floors: tuple[Rectangle, ...]  # what can be walked on, metres
     vertices: np.ndarray  # (V, 3) float32 metres
     triangles: np.ndarray  # (M, 3) int32
     labels: np.ndarray  # (M,) uint8 NYU40 class id of each triangle
@@ -57,20 +59,24 @@ class Room:
         return TruthMesh(self.vertices, self.triangles, self.labels)
 
 
-def make_room(seed: int, mood: Mood | None = None) -> Room:
+def make_room(seed: int, kind: str = "", mood: Mood | None = None) -> Room:
     """Furnish, texture and light a room; the same seed gives the same bytes.
 
     Takes a few seconds, nearly all of them for the light.
 
     Args:
         seed: of everything.
+        kind: one of ``layout.KINDS``; empty draws one.
         mood: its light; None draws one.
+
+    Raises:
+        InvalidInput: no such kind.
     """
     rng = np.random.default_rng(seed)
-    size, items = plan_room(rng)
+    plan = plan_room(rng, kind)
     light_rng = np.random.default_rng([seed, 2])
     mood = mood or random_mood(light_rng)
-    items = light_items(items, mood, light_rng)
+    items = light_items(plan.items, mood, light_rng)
     patches = [patch for item in items for patch in item.patches]
     geometry = [triangulate(patch, TEXEL) for patch in patches]
     counts = np.array([len(triangles) for _, triangles, _ in geometry])
@@ -82,7 +88,9 @@ def make_room(seed: int, mood: Mood | None = None) -> Room:
     shapes = np.array([texture_shape(patch, TEXEL) for patch in patches])
     first_texel = np.append(0, np.cumsum(shapes.prod(axis=1)))
     room = Room(
-        size=size,
+        kind=plan.kind,
+        size=plan.size,
+        floors=plan.rooms,
         vertices=np.concatenate([points for points, _, _ in geometry]).astype(np.float32),
         triangles=np.concatenate(triangles).astype(np.int32),
         labels=np.repeat(classes[patch_item], counts),

@@ -12,6 +12,7 @@ from mtl_perception.conventions import Intrinsics
 from mtl_perception.labels import LABEL_SETS, LabelSet
 from mtl_perception.synthetic.camera import ROOM_CAMERA, ColorNoise, RenderedView, render
 from mtl_perception.synthetic.depth_noise import KINECT, sensed_depth
+from mtl_perception.synthetic.layout import SHOW_ROOM
 from mtl_perception.synthetic.room import LABEL_SET, Room, make_room
 from mtl_perception.synthetic.walk import walk
 from slam_fusion.evaluation.evaluate import Truth, seen_points
@@ -33,7 +34,7 @@ class RoomWalk:
     @cached_property
     def room(self) -> Room:
         """The room; made when first asked for."""
-        return make_room(self.seed)
+        return make_room(self.seed, SHOW_ROOM)
 
     @cached_property
     def poses(self) -> list[tuple[int, np.ndarray]]:

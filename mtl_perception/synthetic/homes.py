@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rooms to live in: living room, dining room, bedroom, bathroom, corridor."""
+
+import numpy as np
+
+from mtl_perception.synthetic import bathroom_parts as bathroom_
+from mtl_perception.synthetic import casework, clutter, fixtures, seating
+from mtl_perception.synthetic.furniture import Item
+from mtl_perception.synthetic.palette import Style, carpet_like
+from mtl_perception.synthetic.patches import box, tube
+from mtl_perception.synthetic.people import person
+from mtl_perception.synthetic.placement import Placement, bounds, scatter, transform
+
+
+def chance(rng: np.random.Generator, share: float) -> bool:
+    """Return true in a ``share`` of cases."""
+    return bool(rng.random() < share)
+
+
+def living(room: Placement, style: Style) -> None:
+    """Sofas round a low table, television, shelves, perhaps a place to dine."""
+    rng = room.rng
+    _lounge(room, style)
+    if chance(rng, 0.7):
+        room.against_wall(casework.media_stand(rng, style), front=0.9)
+    elif chance(rng, 0.6):
+        room.on_wall(casework.wall_television(rng), (1.3, 1.6))
+    if chance(rng, 0.2):
+        room.against_wall(fixtures.fireplace(rng, style), front=0.7, corner=0)
+    for _ in range(int(rng.integers(0, 3))):
+        room.against_wall(casework.bookcase(rng, style, room.size[2]), front=0.5)
+    if chance(rng, 0.4):
+        room.against_wall(casework.sideboard(rng, style), front=0.5)
+    if chance(rng, 0.35) and min(room.size[:2]) > 3.6:
+        dining_group(room, style, small=True)
+    for _ in range(int(rng.integers(0, 3))):
+        room.standing_free([seating.armchair(rng, style)], tilt_deg=40, margin=0.7, tries=8)
+    common(room, style, pictures=4, floor_things=3)
+
+
+def _lounge(room: Placement, style: Style) -> None:
+    rng = room.rng
+    couch = seating.couch(rng, style)
+    low, high = bounds(couch)
+    reach = float(high[1])
+    gap = rng.uniform(0.28, 0.5)
+    width, depth = rng.uniform(0.6, 1.25), rng.uniform(0.45, 0.75)
+    low_table = casework.table(rng, style, width, depth, rng.uniform(0.34, 0.5))
+    top = float(bounds([low_table])[1][2])
+    half = bounds([low_table])[1]
+    y = reach + gap + float(half[1])
+    group = [*couch]
+    if chance(rng, 0.85):
+        a, b = 0.65 * half[0], 0.65 * half[1]
+        things = clutter.choose(clutter.TABLE_THINGS, int(rng.integers(0, 5)), rng)
+        loose = scatter(things, (-a, -b, a, b, top), rng)
+        turn = transform(rng.uniform(-0.15, 0.15), y, 0.013, rng.uniform(-5, 5))
+        group += [item.moved(turn) for item in (low_table, *loose)]
+    elif chance(rng, 0.6):
+        group.append(seating.ottoman(rng, style).placed(0, y, 0.013))
+    if chance(rng, 0.6):
+        w = rng.uniform(0.7, 1.2) * (high[0] - low[0]) / 2
+        far = min(reach + gap + 1.2, reach + 1.9)
+        mat = box((-w, 0.75 * reach, 0.0005), (w, far, 0.012), carpet_like(rng))
+        group.append(Item("floor mat", mat))
+    if chance(rng, 0.5):
+        side = rng.choice([-1, 1])
+        group += [
+            i.placed(side * (high[0] + 0.28), 0.3) for i in fixtures.standing_lamp(rng, style)
+        ]
+    if chance(rng, 0.4):
+        beside = float(low[0] - 0.3)
+        group.append(casework.table(rng, style, 0.42, 0.42, 0.5).placed(beside, 0.4))
+        group += [i.placed(beside, 0.4, 0.5) for i in fixtures.table_lamp(rng)]
+    if room.against_wall(group, front=0.2, corner=0.1, tries=20) is None:
+        room.against_wall(couch, front=0.5)
+    if chance(rng, 0.35):
+        room.against_wall(seating.couch(rng, style), front=0.4)
+
+
+def dining_group(room: Placement, style: Style, *, small: bool = False) -> bool:
+    """A table with chairs, things on it, now and then somebody sitting there."""
+    rng = room.rng
+    count = int(rng.integers(1, 4)) if not small else int(rng.integers(1, 3))
+    width = 0.62 * count + rng.uniform(0.05, 0.5)
+    depth, height = rng.uniform(0.7, 1.0), rng.uniform(0.7, 0.78)
+    top = casework.table(rng, style, width, depth, height)
+    half = bounds([top])[1]
+    state = int(rng.integers(2**31))
+    items: list[Item] = [top]
+    spots = [(s, x) for s in (-1, 1) for x in (np.arange(count) - (count - 1) / 2) * 0.62]
+    for side, x in spots:
+        if chance(rng, 0.15):
+            continue
+        seat = seating.plain_chair(np.random.default_rng(state), style)
+        out = float(half[1]) + rng.uniform(-0.12, 0.22)
+        turn = rng.uniform(-14, 14) if chance(rng, 0.8) else rng.uniform(-60, 60)
+        pulled = seat.placed(x, side * (out + 0.12), 0, (0 if side < 0 else 180) + turn)
+        items.append(pulled)
+    if chance(rng, 0.25):
+        cover = box(
+            (-0.8 * half[0], -0.15, half[2]),
+            (0.8 * half[0], 0.15, half[2] + 0.003),
+            carpet_like(rng),
+        )
+        items.append(Item("otherprop", cover))
+    a, b = 0.68 * half[0], 0.68 * half[1]
+    things = clutter.choose(clutter.TABLE_THINGS, int(rng.integers(0, 9)), rng)
+    items += scatter(things, (-a, -b, a, b, float(half[2]) + 0.003), rng)
+    return room.standing_free(items, middle=not small, tries=30, margin=0.9) is not None
+
+
+def dining(room: Placement, style: Style) -> None:
+    """A large table in the middle, sideboard and cabinets round it."""
+    rng = room.rng
+    if chance(rng, 0.5):
+        w, d = rng.uniform(0.9, 1.5), rng.uniform(0.8, 1.2)
+        mat = box((-w, -d, 0.0005), (w, d, 0.012), carpet_like(rng))
+        _lay(room, Item("floor mat", mat))
+    dining_group(room, style)
+    for make in (casework.sideboard, casework.sideboard, casework.dresser):
+        if chance(rng, 0.5):
+            room.against_wall(make(rng, style), front=0.6)
+    if chance(rng, 0.5):
+        room.against_wall(casework.bookcase(rng, style, room.size[2]), front=0.6)
+    common(room, style, pictures=5, floor_things=2)
+
+
+def _lay(room: Placement, mat: Item) -> None:
+    """Lay a mat on the floor; furniture may stand on it."""
+    width, depth, _ = room.size
+    low, high = bounds([mat])
+    turn = bool(high[1] - low[1] > depth - 0.2)
+    for _ in range(6):
+        yaw = 90.0 if turn else float(room.rng.choice([0.0, 90.0]))
+        T = transform(
+            width / 2 + room.rng.uniform(-0.4, 0.4), depth / 2 + room.rng.uniform(-0.4, 0.4), 0, yaw
+        )
+        if room.put([mat], T):
+            return
+
+
+def bedroom(room: Placement, style: Style) -> None:
+    """Bed with night stands and lamps, wardrobe, dresser, mirror, clothes."""
+    rng = room.rng
+    sleeper = seating.bed(rng, style)
+    low, high = bounds(sleeper)
+    group = list(sleeper)
+    for side in (-1, 1):
+        if chance(rng, 0.65):
+            stand = casework.night_stand(rng, style)
+            a, b = bounds(stand)
+            x = float(high[0] + 0.06 - a[0]) if side > 0 else float(low[0] - 0.06 - b[0])
+            x1, y1, z1 = map(float, b)
+            top = (0.02 - x1, 0.05, x1 - 0.02, y1 - 0.03, z1)
+            things = [fixtures.table_lamp] if chance(rng, 0.7) else []
+            things += clutter.choose(
+                (clutter.magazine, clutter.cup, clutter.photo_frame, clutter.candle), 2, rng
+            )
+            group += [i.placed(x, 0) for i in (*stand, *scatter(things, top, rng))]
+    if chance(rng, 0.3):
+        heap = clutter.heap_of_clothes(rng)[0]
+        group.append(heap.placed(rng.uniform(-0.3, 0.3), high[1] - 0.5, _bed_top(sleeper)))
+    if room.against_wall(group, front=0.35, corner=0.1, tries=24) is None:
+        room.against_wall(sleeper, front=0.2, tries=24)
+    if chance(rng, 0.75):
+        room.against_wall(casework.wardrobe(rng, style, room.size[2]), front=0.55)
+    if chance(rng, 0.7):
+        placed = room.against_wall(casework.dresser(rng, style), front=0.5)
+        if placed and chance(rng, 0.6):
+            room.put(fixtures.mirror(rng, style), room.at_wall(*placed, 1.65, 0.001))
+    if chance(rng, 0.35):
+        work_place(room, style)
+    if chance(rng, 0.3):
+        room.standing_free([seating.armchair(rng, style)], tilt_deg=40, margin=0.6, tries=8)
+    if chance(rng, 0.35):
+        room.on_wall(fixtures.mirror(rng, style), (1.3, 1.6))
+    if chance(rng, 0.35):
+        room.on_wall(fixtures.coat_hooks(rng, style), (1.6, 1.8))
+    if chance(rng, 0.4):
+        w = rng.uniform(0.5, 0.9)
+        _lay(room, Item("floor mat", box((-w, -0.5, 0.0005), (w, 0.5, 0.012), carpet_like(rng))))
+    for _ in range(int(rng.integers(0, 3))):
+        room.standing_free(clutter.heap_of_clothes(rng), tilt_deg=90, margin=0.3)
+    common(room, style, pictures=4, floor_things=4)
+
+
+def _bed_top(items: list[Item]) -> float:
+    cover = items[0].patches[-1].grid
+    return float(cover[6:-3, 3:-3, 2].max()) + 0.002
+
+
+def work_place(room: Placement, style: Style) -> bool:
+    """A desk at the wall with a chair before it."""
+    rng = room.rng
+    items, depth = casework.desk(rng, style)
+    seat = (
+        seating.office_chair(rng, style) if chance(rng, 0.75) else seating.plain_chair(rng, style)
+    )
+    out = depth + rng.uniform(0.0, 0.4)
+    seat = seat.placed(rng.uniform(-0.1, 0.1), out, 0, 180 + rng.uniform(-50, 50))
+    return room.against_wall([*items, seat], front=0.15) is not None
+
+
+def bathroom(room: Placement, style: Style) -> None:
+    """Bath or shower, toilet, wash basin with a mirror, towels."""
+    rng = room.rng
+    tub = bathroom_.bath if chance(rng, 0.65) else bathroom_.shower
+    room.against_wall(tub(rng, style, room.size[2]), front=0.5, corner=0.9)
+    placed = room.against_wall(bathroom_.wash_stand(rng, style), front=0.6, corner=0.2)
+    if placed and chance(rng, 0.85):
+        room.put(fixtures.mirror(rng, style), room.at_wall(*placed, 1.55, 0.001))
+    room.against_wall(bathroom_.toilet(rng, style), front=0.5, corner=0.1)
+    for _ in range(int(rng.integers(1, 4))):
+        room.on_wall(bathroom_.towel_rail(rng, style), (1.1, 1.5))
+    if chance(rng, 0.4):
+        room.against_wall(casework.dresser(rng, style), front=0.5)
+    elif chance(rng, 0.4):
+        room.against_wall(casework.open_shelves(rng, style), front=0.4)
+    if chance(rng, 0.4):
+        room.against_wall([i.placed(0, 0.3) for i in bathroom_.laundry_basket(rng)], front=0.1)
+    if chance(rng, 0.6):
+        things = (*clutter.KITCHEN_THINGS[:5], bathroom_.folded_towels)
+        room.on_wall(casework.wall_shelf(rng, style, things), (1.3, 1.6))
+    if chance(rng, 0.7):
+        w = rng.uniform(0.3, 0.5)
+        _lay(room, Item("floor mat", box((-w, -0.25, 0.0005), (w, 0.25, 0.015), carpet_like(rng))))
+    if chance(rng, 0.3):
+        room.against_wall([i.placed(0, 0.2) for i in bathroom_.folded_towels(rng)], front=0.0)
+    common(room, style, pictures=1, floor_things=2, person_share=0.1)
+
+
+def corridor(room: Placement, style: Style) -> None:
+    """Coats, shoes, a cabinet or two, a mirror."""
+    rng = room.rng
+    for _ in range(int(rng.integers(1, 3))):
+        room.on_wall(fixtures.coat_hooks(rng, style), (1.55, 1.8))
+    room.on_wall(fixtures.mirror(rng, style), (1.3, 1.6))
+    for make in (casework.sideboard, casework.dresser, casework.open_shelves):
+        if chance(rng, 0.45):
+            room.against_wall(make(rng, style), front=0.6)
+    if chance(rng, 0.3):
+        room.against_wall(casework.wardrobe(rng, style, room.size[2]), front=0.6)
+    for _ in range(int(rng.integers(1, 5))):
+        room.against_wall([i.placed(0, 0.16) for i in clutter.shoes(rng)], front=0.0)
+    if chance(rng, 0.6):
+        w = rng.uniform(0.3, 0.45)
+        _lay(
+            room, Item("floor mat", box((-2 * w, -w, 0.0005), (2 * w, w, 0.012), carpet_like(rng)))
+        )
+    if chance(rng, 0.3):
+        room.against_wall([umbrella_stand(rng).placed(0, 0.2)], front=0.0)
+    common(room, style, pictures=5, floor_things=2)
+
+
+def umbrella_stand(rng: np.random.Generator) -> Item:
+    """Tall open pot."""
+    r = rng.uniform(0.1, 0.14)
+    skin = carpet_like(rng)
+    return Item(
+        "otherprop", [tube((0, 0), [0, 0, 0.5, 0.5, 0.05], [0, r, r, 0.95 * r, 0.9 * r], skin)]
+    )
+
+
+def common(
+    room: Placement, style: Style, *, pictures: int, floor_things: int, person_share: float = 0.3
+) -> None:
+    """What any room may have: radiator, pictures, plants, lamps, boxes, bags, people."""
+    rng = room.rng
+    if chance(rng, 0.5):
+        room.against_wall(fixtures.radiator(rng), front=0.1, corner=0)
+    if chance(rng, 0.2):
+        room.against_wall(fixtures.column(rng, room.size[2], style), front=0, corner=0.5)
+    if chance(rng, 0.35):
+        room.against_wall(
+            [i.placed(0, 0.22) for i in fixtures.standing_lamp(rng, style)], front=0, corner=0.8
+        )
+    if chance(rng, 0.4):
+        plant = clutter.floor_plant(rng)
+        back = -float(bounds(plant)[0][1]) + 0.02
+        room.against_wall([i.placed(0, back) for i in plant], front=0, corner=0.8)
+    for _ in range(int(rng.integers(0, pictures + 1))):
+        hung = fixtures.wall_poster(rng) if chance(rng, 0.2) else fixtures.picture(rng)
+        room.on_wall(hung, (1.35, 1.75))
+    if chance(rng, 0.25):
+        room.on_wall(casework.wall_shelf(rng, style, clutter.SHELF_THINGS), (1.2, 1.6))
+    if chance(rng, 0.2):
+        room.on_wall(fixtures.clock(rng), (1.8, 2.0))
+    for _ in range(int(rng.integers(0, floor_things + 1))):
+        make = clutter.choose(clutter.FLOOR_THINGS, 1, rng)[0]
+        thing = make(rng)
+        if chance(rng, 0.6):
+            back = -float(bounds(thing)[0][1]) + 0.03
+            room.against_wall([i.placed(0, back) for i in thing], front=0)
+        else:
+            room.standing_free(thing, tilt_deg=90, margin=0.4)
+    if chance(rng, 0.2):
+        room.standing_free([seating.plain_chair(rng, style)], tilt_deg=90, margin=0.4)
+    while chance(rng, person_share):
+        room.standing_free([person(rng, sitting=False)], tilt_deg=180, margin=0.35)

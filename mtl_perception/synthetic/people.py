@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simple human figures, standing or sitting, facing +y; clothed in many colours."""
+
+import numpy as np
+
+from mtl_perception.synthetic.furniture import Item
+from mtl_perception.synthetic.materials import fabric, plaster
+from mtl_perception.synthetic.palette import cloth_color, patterned, pick, tone
+from mtl_perception.synthetic.patches import Material, Patch, ellipsoid, rod, tube
+
+SKINS = ((236, 196, 170), (214, 164, 130), (176, 124, 92), (122, 82, 60), (84, 56, 42))
+HAIR = ((40, 30, 24), (92, 62, 40), (176, 140, 90), (150, 148, 146), (24, 22, 22), (140, 70, 40))
+
+
+def person(rng: np.random.Generator, *, sitting: bool) -> Item:
+    """Return a figure whose hips are above the origin; a sitting one needs a seat 0.45 m high."""
+    size = rng.uniform(0.92, 1.08)
+    skin, hair = plaster(pick(SKINS, rng), 0.02), fabric(pick(HAIR, rng), 0.25)
+    top = patterned(rng)
+    trousers = fabric(cloth_color(rng), 0.14)
+    shoes = plaster(tone(rng, (0, 0.5), (0.05, 0.5)))
+    hips = 0.53 if sitting else 0.9
+    patches = _trunk(hips, top, skin, hair, rng)
+    for side in (-1, 1):
+        patches += _arm(side, hips, top, skin, sitting, rng)
+        patches += _leg(side, hips, trousers, shoes, sitting, rng)
+    item = Item("person", patches)
+    stretch = np.diag([size, size, 1.0 if sitting else size, 1.0])
+    return item.moved(stretch)
+
+
+def _trunk(
+    hips: float, top: Material, skin: Material, hair: Material, rng: np.random.Generator
+) -> list[Patch]:
+    girth = rng.uniform(0.9, 1.25)
+    outline = np.array(
+        [
+            (-0.08, 0.0),
+            (-0.07, 0.15),
+            (0.05, 0.155),
+            (0.2, 0.14),
+            (0.38, 0.17),
+            (0.5, 0.175),
+            (0.56, 0.1),
+            (0.58, 0.05),
+        ]
+    )
+    flat = np.diag([1.0, 0.62 * girth, 1.0, 1.0])
+    trunk = tube(
+        (0, 0), list(hips + outline[:, 0]), list(outline[:, 1] * (1 + 0.4 * (girth - 1))), top, 18
+    )
+    z = hips + 0.74
+    patches = [
+        trunk.moved(flat),
+        rod((0, 0, hips + 0.55), (0, 0.01, z - 0.06), 0.05, skin, 12),
+        ellipsoid((0, 0.02, z), (0.078, 0.095, 0.115), skin, 16),
+        ellipsoid((0, -0.005, z + 0.035), (0.086, 0.1, 0.1), hair, 16),
+        ellipsoid((0, 0.115, z - 0.015), (0.012, 0.018, 0.02), skin, 8),
+    ]
+    if rng.random() < 0.45:
+        patches.append(ellipsoid((0, -0.05, z - 0.1), (0.09, 0.06, 0.16), hair, 12))
+    return patches
+
+
+def _limb(
+    points: list[tuple[float, float, float]], radii: tuple[float, float], cloth: Material
+) -> list[Patch]:
+    """Bars between joints, rounded at the joints."""
+    patches: list[Patch] = []
+    thick = np.linspace(*radii, len(points))
+    for (a, b), r in zip(zip(points[:-1], points[1:], strict=True), thick[:-1], strict=True):
+        patches.append(rod(a, b, float(r), cloth, 10))
+        patches.append(ellipsoid(b, (float(r),) * 3, cloth, 10))
+    return patches
+
+
+def _arm(
+    side: int, hips: float, top: Material, skin: Material, sitting: bool, rng: np.random.Generator
+) -> list[Patch]:
+    shoulder = (0.19 * side, 0.0, hips + 0.48)
+    elbow = (0.25 * side, rng.uniform(-0.06, 0.06), hips + 0.2)
+    wrist = (0.22 * side, rng.uniform(0.0, 0.22), hips + rng.uniform(-0.05, 0.18))
+    if sitting:
+        wrist = (0.15 * side, 0.22, hips + 0.13)
+    bare = rng.random() < 0.4
+    patches = [ellipsoid(shoulder, (0.055, 0.055, 0.06), top, 10)]
+    patches += _limb([shoulder, elbow], (0.048, 0.042), top)
+    patches += _limb([elbow, wrist], (0.037, 0.03), skin if bare else top)
+    return [*patches, ellipsoid(wrist, (0.035, 0.045, 0.05), skin, 10)]
+
+
+def _leg(
+    side: int,
+    hips: float,
+    cloth: Material,
+    shoes: Material,
+    sitting: bool,
+    rng: np.random.Generator,
+) -> list[Patch]:
+    hip = (0.09 * side, 0.0, hips - 0.02)
+    if sitting:
+        knee, foot = (0.11 * side, 0.42, hips - 0.02), (0.11 * side, 0.4, 0.07)
+    else:
+        step = rng.uniform(-0.08, 0.08)
+        knee, foot = (0.1 * side, 0.5 * step + 0.01, 0.48), (0.1 * side, step, 0.07)
+    patches = [ellipsoid(hip, (0.09, 0.09, 0.09), cloth, 12)]
+    patches += _limb([hip, knee, foot], (0.078, 0.05), cloth)
+    return [*patches, ellipsoid((foot[0], foot[1] + 0.06, 0.04), (0.045, 0.13, 0.042), shoes, 12)]
