@@ -13,7 +13,7 @@ from mtl_perception.synthetic.camera import rays
 from mtl_perception.synthetic.room import LABEL_SET, Room
 from mtl_perception.synthetic.walk import look
 
-SHELL = ("wall", "floor", "ceiling")
+SHELL_IDS = [LABEL_SETS[LABEL_SET].id_of(name) for name in ("wall", "floor", "ceiling")]
 PROBE = 32  # pixels across the small view that a candidate is judged by
 TRIES = 400  # candidates per view that is wanted
 
@@ -33,6 +33,7 @@ class ViewRules:
     focal_px: tuple[float, float] = (480.0, 620.0)
     aimed: float = 0.8  # part of the views that look at a piece of furniture
     one_class: float = 0.8  # a view of which one class takes more is refused
+    furniture: float = 0.08  # a view with less than this of what is not wall, floor, ceiling is too
     too_near: float = 0.6  # metres; a view with a quarter of it nearer is refused
     overview: float = 1.8  # metres; of the views with half of it nearer, most are refused
     close_up: float = 0.4  # part of those that is kept
@@ -66,8 +67,7 @@ def random_views(
 
 def _targets(room: Room) -> list[np.ndarray]:
     """Return, for each piece of furniture, the corners of its triangles (N, 3)."""
-    ids = LABEL_SETS[LABEL_SET]
-    furniture = ~np.isin(room.labels, [ids.id_of(name) for name in SHELL])
+    furniture = ~np.isin(room.labels, SHELL_IDS)
     order = np.argsort(room.instances[furniture], kind="stable")
     rows, instances = room.triangles[furniture][order], room.instances[furniture][order]
     starts = np.flatnonzero(np.diff(instances)) + 1
@@ -115,8 +115,9 @@ def _is_worth_seeing(
         return False  # it looks out of the room
     if (depth < rules.too_near).mean() > 0.25 or np.median(depth) < near:
         return False
-    shares = np.bincount(room.labels[triangle].ravel()) / triangle.size
-    return bool(shares.max() <= rules.one_class)
+    shares = np.bincount(room.labels[triangle].ravel(), minlength=256) / triangle.size
+    furniture = 1 - shares[SHELL_IDS].sum()
+    return bool(shares.max() <= rules.one_class and furniture >= rules.furniture)
 
 
 def along(T_world_camera: np.ndarray, motion: np.ndarray, times: np.ndarray) -> list[np.ndarray]:
