@@ -246,9 +246,29 @@ def test_loss_at_a_scale_reaches_it_and_the_coarser_ones_only(scale):
     assert "backbone.conv1.weight" in reached
 
 
+def test_without_propagation_a_loss_at_a_scale_reaches_that_scale_alone():
+    net = lively(replace(NYUD, propagation=False).build())
+    assert not any(name.startswith("fpm") for name, _ in net.named_parameters())
+    predicted = net.forward_all(torch.randn(1, 3, 64, 96)).intermediate[1]
+    reached = gradient(net, predicted["labels"].square().mean())
+    heads = {name for name in reached if name.startswith("scale_")}
+    assert heads and all(name.startswith("scale_1.") and "semseg" in name for name in heads)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_tasks_exchange_features_at_the_finest_scales_only(count):
+    net = lively(replace(NYUD, propagation=False, distilled_scales=count).build())
+    reached = gradient(net, net(torch.randn(1, 3, 64, 96))["labels"].square().mean())
+    heard = [f"scale_{s}.refinement.depth.0.conv1.weight" in reached for s in range(4)]
+    assert heard == [scale < count for scale in range(4)]
+    own = [f"scale_{s}.refinement.semseg.0.conv1.weight" in reached for s in range(4)]
+    assert all(own)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"distilled_scales": 5},
         {"backbone": "hrnet32"},
         {"softmax_over": "channels"},
         {"tasks": ("labels", "normals")},

@@ -19,6 +19,7 @@ from mtl_perception.networks.distillation import (  # noqa: E402
     ModuleA,
     ModuleB,
     ModuleC,
+    NoExchange,
     SenderGated,
 )
 from mtl_perception.networks.multi_task import PUBLIC_NAMES  # noqa: E402
@@ -172,11 +173,21 @@ def test_predictions_have_the_stride_that_the_network_says(front_end, decoder, s
     assert tuple(predicted.intermediate[0]) == ("labels", "depth", "normals", "contours")
 
 
+NOT_THE_PUBLISHED = [("none", "receiver"), ("A", "receiver"), ("B", "receiver"), ("C", "sender")]
+
+
 @pytest.mark.parametrize("exchange", ["predictions", "features"])
-@pytest.mark.parametrize("module, gate", [("A", "receiver"), ("B", "receiver"), ("C", "sender")])
+@pytest.mark.parametrize("module, gate", NOT_THE_PUBLISHED)
 def test_every_distillation_goes_with_both_exchanges(module, gate, exchange):
     net = on_meta(replace(PUBLISHED, module=module, gate=gate, exchange=exchange))
     assert net(torch.empty(1, 3, 40, 50, device="meta"))["labels"].shape == (1, 40, 40, 50)
+
+
+def test_without_a_module_every_task_keeps_its_own_features():
+    module, given = NoExchange(WIDTHS, FINAL), features()
+    out = module(given)
+    assert list(out) == ["labels", "depth"] and parameter_count(module) == 0
+    assert out["depth"] is given["depth"]
 
 
 def test_module_a_puts_all_tasks_side_by_side():

@@ -27,6 +27,9 @@ class NetworkConfig(ABC):
     method: ClassVar[str]
     """Name of the method, unique among the subclasses."""
 
+    is_metric: ClassVar[bool] = True
+    """Whether depth is in metres; False: right up to a factor that nothing in training tells."""
+
     @abstractmethod
     def build(self) -> "nn.Module":
         """Return the network with fresh random weights."""

@@ -5,6 +5,7 @@ F_t are the features of task t, * is a 3x3 convolution without bias, and k recei
 
 | module    | result for k                                          |
 |-----------|-------------------------------------------------------|
+| none      | F_k                                                   |
 | A         | all F_t side by side                                  |
 | B         | F_k + sum over t != k of W_tk * F_t                    |
 | C         | F_k + sum over t != k of sigmoid(V_k * F_k) . (W_t * F_t)   |
@@ -27,6 +28,19 @@ Features = Mapping[str, torch.Tensor]
 
 conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
 """Of (channels in, channels out)."""
+
+
+class NoExchange(nn.Module):
+    """Every receiver keeps its own features; what the modules are compared with, no weights."""
+
+    def __init__(self, widths: Mapping[str, int], receivers: Sequence[str]) -> None:
+        """Say the channels of every task's features, and who receives."""
+        super().__init__()
+        self.channels = {k: widths[k] for k in receivers}
+
+    def forward(self, features: Features) -> dict[str, torch.Tensor]:
+        """Return (B, width of the receiver, H, W) by receiver."""
+        return {k: features[k] for k in self.channels}
 
 
 class ModuleA(nn.Module):
@@ -130,9 +144,10 @@ def _received(blocks: nn.ModuleDict, k: str, features: Features) -> torch.Tensor
     return sum(own[PUBLIC_NAMES[t]](x) for t, x in features.items() if t != k)
 
 
-Distillation = ModuleA | ModuleB | ModuleC | SenderGated
+Distillation = NoExchange | ModuleA | ModuleB | ModuleC | SenderGated
 
 MODULES: Mapping[tuple[str, str], type[Distillation]] = {
+    ("none", "receiver"): NoExchange,
     ("A", "receiver"): ModuleA,
     ("B", "receiver"): ModuleB,
     ("C", "receiver"): ModuleC,

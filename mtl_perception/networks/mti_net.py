@@ -14,7 +14,7 @@ from torch import nn
 
 from mtl_perception.networks.aggregation import FeaturePyramid, HighResolutionHead
 from mtl_perception.networks.config import NetworkConfig
-from mtl_perception.networks.distillation import SenderGated
+from mtl_perception.networks.distillation import NoExchange, SenderGated
 from mtl_perception.networks.feature_propagation import GROUPINGS, FeaturePropagation
 from mtl_perception.networks.hrnet import SIZES, HRNet
 from mtl_perception.networks.layers import check_images, resize
@@ -46,6 +46,8 @@ class MtiNetConfig(MultiTaskConfig):
 
     backbone: str = "hrnet18"  # of hrnet.SIZES, or RESNETS
     softmax_over: str = "consecutive"  # channels, as the public weights want it, or "tasks"
+    propagation: bool = True  # of features from coarse scales to fine ones
+    distilled_scales: int = 4  # the finest so many exchange features between tasks
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built for.
@@ -56,6 +58,7 @@ class MtiNetConfig(MultiTaskConfig):
         super().__post_init__()
         self.check_choice("backbone", (*SIZES, *RESNETS))
         self.check_choice("softmax_over", GROUPINGS)
+        self.check_choice("distilled_scales", range(len(STRIDES) + 1))
 
     def build(self) -> "MtiNet":
         """Return the network with fresh random weights."""
@@ -72,14 +75,16 @@ class MtiNet(nn.Module):
         self.tasks = config.tasks
         self.backbone, channels = _backbone(config.backbone)
         for scale, width in enumerate(channels):
-            coarser = channels[scale + 1] if scale < COARSE_TO_FINE[0] else 0
+            has_coarser = config.propagation and scale < COARSE_TO_FINE[0]
+            coarser = channels[scale + 1] if has_coarser else 0
             initial = ScalePredictions(coarser + width, width, config.channels)
             self.add_module(f"scale_{scale}", initial)
-            if scale > COARSE_TO_FINE[-1]:
+            if config.propagation and scale > COARSE_TO_FINE[-1]:
                 propagation = FeaturePropagation(width, config.intermediate, config.softmax_over)
                 self.add_module(f"fpm_scale_{scale}", propagation)
             widths = dict.fromkeys(config.intermediate, width)
-            self.add_module(f"distillation_scale_{scale}", SenderGated(widths, self.tasks))
+            exchange = SenderGated if scale < config.distilled_scales else NoExchange
+            self.add_module(f"distillation_scale_{scale}", exchange(widths, self.tasks))
         self.heads = nn.ModuleDict(
             {PUBLIC_NAMES[t]: HighResolutionHead(channels, config.channels[t]) for t in self.tasks}
         )
@@ -119,7 +124,7 @@ class MtiNet(nn.Module):
         for scale in COARSE_TO_FINE:
             own = maps[scale]
             inputs = dict.fromkeys(self.config.intermediate, own)
-            if scale + 1 in features:
+            if self.config.propagation and scale + 1 in features:
                 coarser = self.get_submodule(f"fpm_scale_{scale + 1}")(features[scale + 1])
                 inputs = {
                     t: torch.cat([own, resize(x, own.shape[-2:])], dim=1)

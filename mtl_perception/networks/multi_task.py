@@ -61,7 +61,7 @@ class MultiTaskConfig(LabelledConfig):
         known = {"labels": self.label_channels, **CHANNELS}
         return {task: known[task] for task in self.intermediate}
 
-    def check_choice(self, field: str, choices: Iterable[str]) -> None:
+    def check_choice(self, field: str, choices: Iterable[str | int]) -> None:
         """Refuse a value of ``field`` that is not among ``choices``.
 
         Raises:
@@ -69,7 +69,8 @@ class MultiTaskConfig(LabelledConfig):
         """
         if getattr(self, field) not in choices:
             raise InvalidInput(
-                f"{self.method}: {field} {getattr(self, field)!r}, want {', '.join(choices)}"
+                f"{self.method}: {field} {getattr(self, field)!r}, want "
+                f"{', '.join(map(str, choices))}"
             )
 
 

@@ -53,7 +53,7 @@ class PadNetConfig(MultiTaskConfig):
     front_end: str = "resnet50"  # of FRONT_ENDS
     decoder: str = "deconv"  # as published, or "bottleneck" as re-implemented
     exchange: str = "predictions"  # lifted by a convolution, as published; or "features"
-    module: str = "C"  # how tasks learn from each other: A, B, C
+    module: str = "C"  # how tasks learn from each other: A, B, C, or "none"
     gate: str = "receiver"  # of C as published, or "sender" as re-implemented
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class PadNetConfig(MultiTaskConfig):
         self.check_choice("front_end", FRONT_ENDS)
         self.check_choice("decoder", ("deconv", "bottleneck"))
         self.check_choice("exchange", ("predictions", "features"))
-        self.check_choice("module", ("A", "B", "C"))
+        self.check_choice("module", ("none", "A", "B", "C"))
         self.check_choice("gate", [gate for module, gate in MODULES if module == self.module])
 
     @property

@@ -34,6 +34,7 @@ class XDistillConfig(NetworkConfig):
 
     method: ClassVar[str] = "x-distill"
     tasks: ClassVar[tuple[str, ...]] = ("depth",)
+    is_metric: ClassVar[bool] = False
 
     encoder_depth: int = 18  # layers of the ResNet: 18 or 50
     min_depth: float = 0.1  # metres, up to the unknown scale of monocular training

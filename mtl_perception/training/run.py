@@ -27,6 +27,8 @@ from mtl_perception.labels import LabelSet, load_label_set
 from mtl_perception.networks.checkpoint import save_network
 from mtl_perception.networks.nekrasov import NekrasovConfig
 from mtl_perception.networks.presets import build, find_preset
+from mtl_perception.networks.xdistill_depth import XDistillConfig
+from mtl_perception.networks.xdistill_groups import load_class_groups
 from mtl_perception.training.config import TrainConfig
 from mtl_perception.training.config_file import to_yaml
 from mtl_perception.training.distributed import Processes, any_of, processes, wait
@@ -101,7 +103,7 @@ class Run:
         label_sets = label_sets_of(config)
         datasets = tuple(open_dataset(source.dataset) for source in config.sources)
         for dataset in datasets:
-            check_label_set(dataset, label_sets)
+            check_label_set(dataset, label_sets or taught_sets(config))
         mixture = Mixture(datasets, tuple(source.weight for source in config.sources))
         self.loader = Loader(
             mixture,
@@ -216,6 +218,13 @@ def label_sets_of(config: TrainConfig) -> tuple[LabelSet, ...]:
     """Return the meaning of the network's label channels; empty without such."""
     named = getattr(find_preset(config.network), "label_sets", ())
     return tuple(load_label_set(name) for name, _ in named)
+
+
+def taught_sets(config: TrainConfig) -> tuple[LabelSet, ...]:
+    """Return the meaning of the labels that teach X-Distill's depth; empty for other methods."""
+    if not isinstance(find_preset(config.network), XDistillConfig) or not config.loss.cross_task:
+        return ()
+    return (load_class_groups(config.loss.groups).source,)
 
 
 def check_label_set(dataset: Dataset, wanted: tuple[LabelSet, ...]) -> None:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mtl_perception.data.sample import Dataset, Sample
-from mtl_perception.evaluation.evaluate import Evaluation, evaluate_model
+from mtl_perception.evaluation.depth import DepthConfig
+from mtl_perception.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_model
 from mtl_perception.networks.layers import resize
 from mtl_perception.training.transforms import camera_of, look, whole
 
@@ -60,8 +61,12 @@ def predictor_of(
 
 
 def judge(network: nn.Module, dataset: Dataset, height: int, focal_px: float) -> dict[str, float]:
-    """Return the main measures of a network on a data set, by name; see ``predictor_of``."""
-    return headline(evaluate_model(predictor_of(network, height, focal_px), dataset))
+    """Return the main measures of a network on a data set, by name; see ``predictor_of``.
+
+    Depth without a scale of its own is fitted to each image's truth by the median, as is customary.
+    """
+    how = EvaluationConfig(DepthConfig(median_scaling=not network.config.is_metric))
+    return headline(evaluate_model(predictor_of(network, height, focal_px), dataset, how))
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
