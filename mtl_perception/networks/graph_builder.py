@@ -2,6 +2,7 @@
 """ONNX graphs by hand: one method per operator that the networks here are made of (no torch)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -65,11 +66,19 @@ class GraphBuilder:
         """Add two values of one shape."""
         return self._add("Add", [a, b])
 
+    def scale(self, x: str, factors: np.ndarray) -> str:
+        """Multiply each channel by a number of its own, (C,) float32."""
+        return self._add("Mul", [x, self._constant("factors", factors[None, :, None, None])])
+
     def max_pool(self, x: str, size: int) -> str:
-        """Take the maximum over windows of ``size`` x ``size``, at stride 1; the shape stays."""
-        return self._add(
-            "MaxPool", [x], kernel_shape=[size] * 2, pads=[size // 2] * 4, strides=[1, 1]
-        )
+        """Take the maximum over windows of ``size`` x ``size``, at stride 1; the shape stays.
+
+        Rows, then columns: the very same maximum from 2 * size values instead of size^2.
+        """
+        half = size // 2
+        for kernel, pads in (([1, size], [0, half, 0, half]), ([size, 1], [half, 0, half, 0])):
+            x = self._add("MaxPool", [x], kernel_shape=kernel, pads=pads, strides=[1, 1])
+        return x
 
     def resize(self, x: str, like: str, align_corners: bool) -> str:
         """Resize bilinearly to the height and width of another value, as torch does."""
@@ -115,7 +124,7 @@ class GraphBuilder:
         self._constants[name] = value
         return name
 
-    def _add(self, kind: str, inputs: list[str], **attributes: object) -> str:
+    def _add(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         name = f"{kind}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
