@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS 2 node: camera image in; labels, confidence and (where the network has it) depth out."""
+"""ROS 2 node: camera image in; labels, confidence and what else the network has out."""
 
 import sys
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception import ros
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.image_errors import UnknownEncoding
+from mtl_perception.image_errors import UnknownEncoding, check_image_size
 from mtl_perception.models import ModelUnsupported
-from mtl_perception.node_config import PerceptionNodeConfig
+from mtl_perception.node_config import LIVE, PerceptionNodeConfig
 from mtl_perception.predictor import Predictor
+from mtl_perception.ros_camera import CameraOfImages
 from mtl_perception.ros_diagnostics import PerceptionDiagnostics
-from mtl_perception.ros_outputs import PredictionPublisher
+from mtl_perception.ros_outputs import PredictionPublisher, mask_table
+from mtl_perception.ros_reload import PredictorReloader
 
 
 class PerceptionNode(Node):
@@ -29,38 +34,70 @@ class PerceptionNode(Node):
         """
         super().__init__("perception")
         ros.forward_logging(self)
-        config = ros.declare(self, PerceptionNodeConfig)
-        self._predictor = Predictor(config)
-        self._predictor.warm_up()
-        self._outputs = PredictionPublisher(self, self._predictor)
-        self._camera_info: CameraInfo | None = None
+        config = ros.declare(self, PerceptionNodeConfig, LIVE)
+        self._shape = 480, 640  # of the images, as far as is known
+        self._predictor = self._load(config)
+        self._outputs = PredictionPublisher(self, config, self._predictor)
+        self._camera = CameraOfImages()
+        self._has_answered = False
         self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, ros.SENSOR_LATEST)
-        compressed = config.image_transport == "compressed"
-        subscription = self.create_subscription(
-            CompressedImage if compressed else Image,
-            "image/compressed" if compressed else "image",
-            self._on_image,
-            QoSProfile(depth=config.queue_depth, reliability=ros.qos(config.input_qos).reliability),
+        subscription = self._subscribe(config)
+        self._diagnostics = PerceptionDiagnostics(self, config, self._predictor, subscription)
+        self._reloader = PredictorReloader(
+            self, config, self._load, self._use, self._diagnostics.reload
         )
-        self._diagnostics = PerceptionDiagnostics(self, config, subscription)
 
     def on_shutdown(self) -> None:
         """Say what became of the images."""
+        self._reloader.close()
         self.get_logger().info(self._diagnostics.summary())
 
+    def _subscribe(self, config: PerceptionNodeConfig) -> Subscription:
+        compressed = config.image_transport == "compressed"
+        callback: Callable[..., None] = self._on_image
+        if not hasattr(Subscription, "CallbackType"):  # Humble hands out no message info
+            callback = lambda msg: self._on_image(msg, {})  # noqa: E731
+        return self.create_subscription(
+            CompressedImage if compressed else Image,
+            "image/compressed" if compressed else "image",
+            callback,
+            QoSProfile(depth=config.queue_depth, reliability=ros.qos(config.input_qos).reliability),
+        )
+
+    def _load(self, config: PerceptionNodeConfig) -> Predictor:
+        """Return a predictor that has run once on an image of the camera's size."""
+        predictor = Predictor(config)
+        mask_table(predictor.label_set, config.mask_classes)  # has to fit the classes
+        predictor.warm_up(self._shape)
+        return predictor
+
+    def _use(self, config: PerceptionNodeConfig, predictor: Predictor) -> None:
+        self._outputs.use(config, predictor)
+        self._diagnostics.use(config, predictor)
+        self._predictor = predictor
+
     def _on_camera_info(self, info: CameraInfo) -> None:
-        if self._camera_info is None and ros.is_distorted(info):
+        is_first = not self._camera.is_known
+        self._camera.update(info)
+        if is_first and ros.is_distorted(info):
             self.get_logger().warning(
                 "camera_info has lens distortion: feed the rectified image (image_proc), or the "
                 "labels lie beside the pinhole camera's rays"
             )
-        self._camera_info = info
+        shape = self._camera.shape()
+        if shape is not None:
+            self._warm_up(shape)
 
-    def _on_image(self, msg: Image | CompressedImage) -> None:
+    def _on_image(self, msg: Image | CompressedImage, info: Mapping[str, Any]) -> None:
+        self._diagnostics.received(info)
         start = time.perf_counter()
         try:
             rgb = ros.color_from_msg(msg)
-            prediction = self._predictor(rgb)
+            camera = self._camera.of(rgb.shape[:2], msg.header)
+            if not self._has_answered:
+                self._warm_up(rgb.shape[:2])
+                start = time.perf_counter()
+            prediction = self._predictor(rgb, None if camera is None else camera.focal_px)
         except UnknownEncoding as error:
             self._diagnostics.dropped("bad_encoding", str(error))
             return
@@ -70,8 +107,22 @@ class PerceptionNode(Node):
         except ModelUnsupported as error:
             self._diagnostics.dropped("bad_scores", str(error))
             return
-        self._outputs.publish(rgb, prediction, msg.header, self._camera_info)
+        self._outputs.publish(rgb, prediction, msg.header, camera)
+        self._has_answered, self._shape = True, rgb.shape[:2]
+        self._diagnostics.camera_problem = self._camera.problem
         self._diagnostics.answered(ros.stamp_ns(msg.header), time.perf_counter() - start)
+
+    def _warm_up(self, shape: tuple[int, int]) -> None:
+        """Run once on an image of this size before the first that counts."""
+        if self._has_answered or shape == self._shape:
+            return
+        try:
+            check_image_size(shape[1], shape[0])
+            self._predictor.warm_up(shape)
+        except (InvalidInput, ModelUnsupported) as error:
+            self.get_logger().debug(f"no warm-up at {shape[1]}x{shape[0]}: {error}")
+            return  # such an image will be a counted drop
+        self._shape = shape
 
 
 def main() -> int:

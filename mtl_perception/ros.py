@@ -17,6 +17,7 @@ from std_msgs.msg import Header, String
 
 from mtl_perception.camera_info import is_distorted
 from mtl_perception.conventions import (
+    UNLABELLED,
     Intrinsics,
     InvalidInput,
     check_color,
@@ -35,7 +36,9 @@ from mtl_perception.ros_node import (
     declare_all,
     forward_logging,
     publish,
+    read,
     spin,
+    with_values,
 )
 
 try:
@@ -69,14 +72,19 @@ __all__ = [
     "labels_from_msg",
     "labels_to_msg",
     "make_header",
+    "normals_to_msg",
     "publish",
     "qos",
+    "read",
     "spin",
     "stamp_ns",
     "stamp_to_msg",
+    "with_values",
 ]
 
 NS_PER_S = 1_000_000_000
+
+_SIGNED = np.where(np.arange(256) == UNLABELLED, -1, np.arange(256)).astype(np.int16)
 
 _BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
 
@@ -156,13 +164,30 @@ def depth_to_msg(depth: np.ndarray, header: Header) -> Image:
     return _image(check_float_image(depth, "depth"), header, "32FC1")
 
 
-def labels_to_msg(labels: np.ndarray, header: Header) -> Image:
-    """Return the mono8 Image of (H, W) uint8 class ids.
+def labels_to_msg(labels: np.ndarray, header: Header, encoding: str = "mono8") -> Image:
+    """Return the Image of (H, W) uint8 class ids.
+
+    Args:
+        labels: 255 = unlabelled.
+        header: of the image that they are of.
+        encoding: mono8, or 16SC1 where -1 = unlabelled.
 
     Raises:
         InvalidInput: another shape or dtype.
     """
-    return _image(check_labels(labels), header, "mono8")
+    check_labels(labels)
+    return _image(_SIGNED[labels] if encoding == "16SC1" else labels, header, encoding)
+
+
+def normals_to_msg(normals: np.ndarray, header: Header) -> Image:
+    """Return the 32FC3 Image of (H, W, 3) float32 unit vectors.
+
+    Raises:
+        InvalidInput: another shape or dtype.
+    """
+    if normals.dtype != np.float32 or normals.ndim != 3 or normals.shape[2] != 3:
+        raise InvalidInput(f"normals: want (H, W, 3) float32, got {normals.shape} {normals.dtype}")
+    return _image(normals, header, "32FC3")
 
 
 def confidence_to_msg(confidence: np.ndarray, header: Header) -> Image:
@@ -195,12 +220,18 @@ def label_set_to_msg(label_set: LabelSet) -> String:
     return String(data=label_set.to_json())
 
 
-def label_info_to_msg(label_set: LabelSet, header: Header) -> Any:
-    """Return the vision_msgs/LabelInfo of a label set, or None where vision_msgs is missing."""
+def label_info_to_msg(label_set: LabelSet, header: Header, threshold: float = 0.0) -> Any:
+    """Return the vision_msgs/LabelInfo of a label set, or None where vision_msgs is missing.
+
+    Args:
+        label_set: its classes.
+        header: the stamp says when they came to hold.
+        threshold: confidence below which a pixel has no label.
+    """
     if LabelInfo is None:
         return None
     classes = [VisionClass(class_id=c.id, class_name=c.name) for c in label_set.classes]
-    return LabelInfo(header=header, class_map=classes)
+    return LabelInfo(header=header, class_map=classes, threshold=threshold)
 
 
 def _image(pixels: np.ndarray, header: Header, encoding: str) -> Image:

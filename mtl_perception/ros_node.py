@@ -5,8 +5,8 @@ import difflib
 import logging
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import MISSING, Field, fields, replace
 from types import FrameType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,7 @@ from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from mtl_perception.conventions import DenseSlamError, InvalidInput
@@ -34,25 +35,45 @@ _POLL_S = 0.1  # how long a signal may wait until the executor looks
 _log = logging.getLogger(__name__)
 
 
-def declare(node: Node, config_type: type[ConfigT]) -> ConfigT:
+def declare(node: Node, config_type: type[ConfigT], live: Collection[str] = frozenset()) -> ConfigT:
     """Declare one ROS parameter per field of a dataclass and return it filled in.
 
     Fields are str, int, float, bool, or a list or tuple of one of them; the field's default is
-    the parameter's. A whole number is accepted where a float is wanted. Parameters are read
-    once, so they are read-only.
+    the parameter's. A whole number is accepted where a float is wanted.
+
+    Args:
+        node: whose parameters they are.
+        config_type: the dataclass.
+        live: those that the node follows when they are set; the others are read-only.
 
     Raises:
         InvalidInput: a parameter of the wrong type or out of range (the dataclass's
             ``__post_init__`` says so), or one that the node does not know.
     """
-    (config,) = declare_all(node, config_type)
-    return config
+    _refuse_unknown(node, {field.name for field in fields(config_type)})
+    return _read_config(node, config_type, live)
+
+
+def read(node: Node, config_type: type[ConfigT]) -> ConfigT:
+    """Return a dataclass filled in with what its parameters are now, after ``declare``."""
+    return _read_config(node, config_type)
+
+
+def with_values(config: ConfigT, parameters: Iterable[Parameter]) -> ConfigT:
+    """Return the dataclass with those of the parameters that are fields of it.
+
+    Raises:
+        InvalidInput: a value of the wrong type or out of range.
+    """
+    hints = get_type_hints(type(config))
+    values = {p.name: _typed(p.name, p.value, hints[p.name]) for p in parameters if p.name in hints}
+    return replace(config, **values)
 
 
 def declare_all(node: Node, *config_types: type) -> tuple[Any, ...]:
     """Do ``declare`` for a node whose parameters come from several dataclasses.
 
-    A field that several of them have is one parameter.
+    A field that several of them have is one parameter. All are read-only.
 
     Raises:
         InvalidInput: as ``declare``.
@@ -215,17 +236,19 @@ def _refuse_unknown(node: Node, own_names: set[str]) -> None:
         raise InvalidInput(f"node {node.get_name()} has no parameter {name!r}: {hint}")
 
 
-def _read_config(node: Node, config_type: type) -> Any:
+def _read_config(node: Node, config_type: type, live: Collection[str] = frozenset()) -> Any:
     hints = get_type_hints(config_type)
-    return config_type(**{f.name: _read_field(node, f, hints[f.name]) for f in fields(config_type)})
+    return config_type(
+        **{f.name: _read_field(node, f, hints[f.name], live) for f in fields(config_type)}
+    )
 
 
-def _read_field(node: Node, field: Field[Any], hint: Any) -> Any:
+def _read_field(node: Node, field: Field[Any], hint: Any, live: Collection[str]) -> Any:
     if node.has_parameter(field.name):
         return _typed(field.name, node.get_parameter(field.name).value, hint)
     default = field.default if field.default_factory is MISSING else field.default_factory()
     descriptor = ParameterDescriptor(
-        read_only=True,
+        read_only=field.name not in live,
         dynamic_typing=True,  # types are checked here, with the parameter's name in the message
     )
     value = list(default) if isinstance(default, tuple) else default
