@@ -14,6 +14,7 @@ from mtl_perception.synthetic.room import LABEL_SET, Room
 from mtl_perception.synthetic.walk import look
 
 SHELL_IDS = [LABEL_SETS[LABEL_SET].id_of(name) for name in ("wall", "floor", "ceiling")]
+HIGH = 1.6  # metres above the floor of an object's middle
 PROBE = 32  # pixels across the small view that a candidate is judged by
 TRIES = 400  # candidates per view that is wanted
 
@@ -31,9 +32,12 @@ class ViewRules:
     roll_deg: float = 3.0  # standard deviation
     clearance: float = 0.35  # metres free of any surface about the camera
     focal_px: tuple[float, float] = (480.0, 620.0)
-    aimed: float = 0.8  # part of the views that look at a piece of furniture
-    one_class: float = 0.8  # a view of which one class takes more is refused
-    furniture: float = 0.08  # a view with less than this of what is not wall, floor, ceiling is too
+    aimed: float = 0.9  # part of the views that look at a piece of furniture
+    one_class: float = 0.7  # a view of which one class takes more is refused
+    furniture: tuple[float, float] = (
+        0.08,
+        0.6,
+    )  # least part of it that is not wall, floor, ceiling
     too_near: float = 0.6  # metres; a view with a quarter of it nearer is refused
     overview: float = 1.8  # metres; of the views with half of it nearer, most are refused
     close_up: float = 0.4  # part of those that is kept
@@ -48,16 +52,19 @@ def random_views(
         NoViewpoint: too few of the candidates are free and see more than one class.
     """
     views: list[tuple[Intrinsics, np.ndarray]] = []
-    targets = _targets(room)
+    targets, odds = _targets(room)
     for _ in range(TRIES * count):
         if len(views) == count:
             return views
         position = np.append(rng.uniform(0, room.size[:2]), rng.uniform(*rules.heights))
         focal = rng.uniform(*rules.focal_px)
         centre = rng.normal((319.5, 239.5), 3.0)
-        pose = _aimed(position, targets, rng, rules)
+        target = targets[rng.choice(len(targets), p=odds)]
+        pose = _aimed(position, target, rng, rules)
         near = rules.too_near if rng.random() < rules.close_up else rules.overview
-        if _is_free(room, position, rules) and _is_worth_seeing(room, focal, pose, near, rules):
+        if not _is_free(room, position, rules):
+            continue
+        if _is_worth_seeing(room, focal, pose, near, rng.uniform(*rules.furniture), rules):
             camera = Intrinsics(640, 480, focal, focal, float(centre[0]), float(centre[1]))
             views.append((camera, pose))
     raise NoViewpoint(
@@ -65,25 +72,32 @@ def random_views(
     )
 
 
-def _targets(room: Room) -> list[np.ndarray]:
-    """Return, for each piece of furniture, the corners of its triangles (N, 3)."""
+def _targets(room: Room) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the corners (N, 3) of each object's triangles, and how often to look at it.
+
+    Large things that stand on the floor are looked at more often than what hangs high.
+    """
     furniture = ~np.isin(room.labels, SHELL_IDS)
     order = np.argsort(room.instances[furniture], kind="stable")
     rows, instances = room.triangles[furniture][order], room.instances[furniture][order]
     starts = np.flatnonzero(np.diff(instances)) + 1
-    return [room.vertices[part].reshape(-1, 3) for part in np.split(rows, starts) if len(part)]
+    corners = [room.vertices[part].reshape(-1, 3) for part in np.split(rows, starts) if len(part)]
+    if not corners:
+        raise NoViewpoint(f"{room.kind} without furniture")
+    odds = np.array([np.linalg.norm(np.ptp(c, axis=0)) for c in corners])
+    odds *= np.where([c[:, 2].mean() > HIGH for c in corners], 0.3, 1.0)
+    return corners, odds / odds.sum()
 
 
 def _aimed(
-    position: np.ndarray, targets: list[np.ndarray], rng: np.random.Generator, rules: ViewRules
+    position: np.ndarray, target: np.ndarray, rng: np.random.Generator, rules: ViewRules
 ) -> np.ndarray:
-    """Return a pose at ``position`` that looks about at some furniture, or anywhere."""
-    yaw, pitch = rng.uniform(0, 2 * np.pi), np.radians(rng.normal(-12, 12))
-    if targets and rng.random() < rules.aimed:
-        points = targets[rng.integers(len(targets))]
-        way = points[rng.integers(len(points))] - position
-        yaw = np.arctan2(way[1], way[0]) + np.radians(rng.normal(0, 12))
-        pitch = np.arctan2(way[2], np.hypot(way[0], way[1])) + np.radians(rng.normal(4, 8))
+    """Return a pose at ``position`` that looks about at a point of the target, or anywhere."""
+    yaw, pitch = rng.uniform(0, 2 * np.pi), np.radians(rng.normal(-15, 10))
+    if rng.random() < rules.aimed:
+        way = target[rng.integers(len(target))] - position
+        yaw = np.arctan2(way[1], way[0]) + np.radians(rng.normal(0, 10))
+        pitch = np.arctan2(way[2], np.hypot(way[0], way[1])) + np.radians(rng.normal(0, 7))
     low, high = np.radians(rules.pitch_deg)
     roll = np.radians(np.clip(rng.normal(0, rules.roll_deg), -10, 10))
     return look(position, yaw, np.clip(pitch, low, high), roll)
@@ -103,9 +117,9 @@ def _is_free(room: Room, position: np.ndarray, rules: ViewRules) -> bool:
 
 
 def _is_worth_seeing(
-    room: Room, focal: float, pose: np.ndarray, near: float, rules: ViewRules
+    room: Room, focal: float, pose: np.ndarray, near: float, furniture: float, rules: ViewRules
 ) -> bool:
-    """Whether the view is closed, half of it farther than ``near``, and not of one class."""
+    """Whether the view is closed, half of it is farther than ``near``, and it has enough to see."""
     scale = PROBE / 640
     small = Intrinsics(PROBE, PROBE * 3 // 4, focal * scale, focal * scale, 15.5, 11.5)
     bundle = rays(small, pose)
@@ -116,8 +130,7 @@ def _is_worth_seeing(
     if (depth < rules.too_near).mean() > 0.25 or np.median(depth) < near:
         return False
     shares = np.bincount(room.labels[triangle].ravel(), minlength=256) / triangle.size
-    furniture = 1 - shares[SHELL_IDS].sum()
-    return bool(shares.max() <= rules.one_class and furniture >= rules.furniture)
+    return bool(shares.max() <= rules.one_class and 1 - shares[SHELL_IDS].sum() >= furniture)
 
 
 def along(T_world_camera: np.ndarray, motion: np.ndarray, times: np.ndarray) -> list[np.ndarray]:
