@@ -95,7 +95,7 @@ def _pedestal(white: Material, style: Style) -> Item:
     return Item("sink", [foot, *basin, hollow, *tap(0, 0.07, 0.84, style)])
 
 
-def bath(rng: np.random.Generator, style: Style, ceiling: float) -> list[Item]:
+def bath(rng: np.random.Generator, style: Style) -> list[Item]:
     """Bath tub along the wall, with or without a shower curtain."""
     white = ceramic(rng)
     length, depth, h, t = (
@@ -120,7 +120,7 @@ def bath(rng: np.random.Generator, style: Style, ceiling: float) -> list[Item]:
     patches.append(rod((-w + 0.12, 0.01, h + 0.15), (-w + 0.12, 0.15, h + 0.13), 0.015, chrome))
     items = [Item("bathtub", patches)]
     if rng.random() < 0.75:
-        items += _shower_curtain(rng, w, depth, h, min(2.05, ceiling - 0.1))
+        items += _shower_curtain(rng, w, depth, h, min(2.05, style.ceiling - 0.1))
     return items
 
 
@@ -152,10 +152,10 @@ def _raised(sheets: list[Patch], bottom: float) -> list[Patch]:
     return [p.moved(T) for p in sheets]
 
 
-def shower(rng: np.random.Generator, style: Style, ceiling: float) -> list[Item]:
+def shower(rng: np.random.Generator, style: Style) -> list[Item]:
     """Shower tray behind a curtain."""
     white = ceramic(rng)
-    side, top = rng.uniform(0.8, 1.0), min(2.05, ceiling - 0.1)
+    side, top = rng.uniform(0.8, 1.0), min(2.05, style.ceiling - 0.1)
     w = side / 2
     tray = Item("bathtub", box((-w, 0, 0), (w, side, 0.12), white))
     chrome = c.brushed((190, 192, 194))

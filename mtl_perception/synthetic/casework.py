@@ -153,9 +153,9 @@ def sideboard(rng: np.random.Generator, style: Style) -> list[Item]:
     ]
 
 
-def wardrobe(rng: np.random.Generator, style: Style, ceiling: float) -> list[Item]:
+def wardrobe(rng: np.random.Generator, style: Style) -> list[Item]:
     """Tall cabinet with doors."""
-    width, height = rng.uniform(0.8, 2.2), rng.uniform(1.8, min(2.3, ceiling - 0.02))
+    width, height = rng.uniform(0.8, 2.2), rng.uniform(1.8, min(2.3, style.ceiling - 0.02))
     body = case(
         "cabinet", width, rng.uniform(0.5, 0.62), height, max(2, round(width / 0.5)), 1, style, rng
     )
@@ -169,9 +169,9 @@ def night_stand(rng: np.random.Generator, style: Style) -> list[Item]:
     return [body]
 
 
-def bookcase(rng: np.random.Generator, style: Style, ceiling: float) -> list[Item]:
+def bookcase(rng: np.random.Generator, style: Style) -> list[Item]:
     """Bookshelf: boards full of books, now and then something else."""
-    width, height = rng.uniform(0.5, 1.4), rng.uniform(1.0, min(2.25, ceiling - 0.02))
+    width, height = rng.uniform(0.5, 1.4), rng.uniform(1.0, min(2.25, style.ceiling - 0.02))
     depth, boards = rng.uniform(0.26, 0.34), max(2, round(height / rng.uniform(0.3, 0.42)))
     wood = timber_like(rng)
     zs = np.linspace(0.05, height - 0.025, boards + 1)

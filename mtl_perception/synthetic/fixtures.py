@@ -35,21 +35,23 @@ from mtl_perception.synthetic.prints import photograph, poster
 def door(rng: np.random.Generator, style: Style, width: float, height: float) -> Item:
     """Closed door with a frame: flat, panelled or with a glass light."""
     leaf, w = timber_like(rng) if rng.random() < 0.5 else style.trim, width / 2
-    patches = box((-w, 0, 0.005), (w, 0.02, height), leaf)
     kind = rng.random()
+    rows = [(0.2, height - 0.15)]
     if kind < 0.5:
-        rows = (
-            [(0.15, 0.9), (1.05, height - 0.15)]
-            if kind < 0.3
-            else [(0.15, 0.6), (0.7, 1.2), (1.3, height - 0.15)]
-        )
-        columns = [(-w + 0.12, -0.04), (0.04, w - 0.12)] if kind < 0.4 else [(-w + 0.12, w - 0.12)]
-        for z0, z1 in rows:
-            for x0, x1 in columns:
-                patches += box((x0, 0.02, z0), (x1, 0.03, z1), leaf)
+        rows = [(0.2, 0.9), (1.05, height - 0.15)]
+        if kind < 0.2:
+            rows = [(0.2, 0.6), (0.72, 1.2), (1.32, height - 0.15)]
+    columns = [(-w + 0.12, w - 0.12)]
+    if kind < 0.3:
+        columns = [(-w + 0.12, -0.05), (0.05, w - 0.12)]
+    if kind < 0.5:
+        patches = _panelled(w, height, columns, rows, leaf)
     elif kind < 0.65:
         glass = photograph([tone(rng, (0, 0.3), (0.3, 0.9)) for _ in range(3)])
-        patches += clutter.plain_face(glass, w - 0.14, 0.0205, 0.95, height - 1.1)
+        patches = _panelled(w, height, columns, [(0.95, height - 0.15)], leaf)
+        patches += clutter.plain_face(glass, w - 0.12, 0.0125, 0.95, height - 1.1)
+    else:
+        patches = box((-w, 0, 0.005), (w, 0.02, height), leaf)
     for x in (-w - 0.08, w):
         patches += box((x, 0, 0), (x + 0.08, 0.035, height + 0.08), style.trim)
     patches += box((-w, 0, height), (w, 0.035, height + 0.08), style.trim)
@@ -60,6 +62,27 @@ def door(rng: np.random.Generator, style: Style, width: float, height: float) ->
     )
     patches.append(rod((grip + 0.02, 0.06, 1.04), (grip - 0.1, 0.06, 1.04), 0.009, style.metallic))
     return Item("door", patches)
+
+
+def _panelled(
+    w: float,
+    height: float,
+    columns: list[tuple[float, float]],
+    rows: list[tuple[float, float]],
+    leaf: Material,
+) -> list[Patch]:
+    """A leaf of stiles and rails round panels that lie deeper; no surface hides another."""
+    patches: list[Patch] = []
+    sides = [-w, *(x for column in columns for x in column), w]
+    for x0, x1 in zip(sides[::2], sides[1::2], strict=True):
+        patches += box((x0, 0, 0.005), (x1, 0.02, height), leaf)
+    levels = [0.005, *(z for row in rows for z in row), height]
+    for x0, x1 in columns:
+        for z0, z1 in zip(levels[::2], levels[1::2], strict=True):
+            patches += box((x0, 0, z0), (x1, 0.02, z1), leaf)
+        for z0, z1 in rows:
+            patches.append(quad((x1, 0.012, z0), (x0 - x1, 0, 0), (0, 0, z1 - z0), leaf))
+    return patches
 
 
 def window(rng: np.random.Generator, style: Style, width: float, height: float) -> Item:
@@ -83,10 +106,9 @@ def window(rng: np.random.Generator, style: Style, width: float, height: float) 
     return Item("window", patches)
 
 
-def dressed_window(
-    rng: np.random.Generator, style: Style, ceiling: float
-) -> tuple[list[Item], float]:
-    """Window with what hangs before it, and the height of its sill (the piece stands on z = 0)."""
+def dressed_window(rng: np.random.Generator, style: Style) -> list[Item]:
+    """Window with what hangs before it; the floor is z = 0."""
+    ceiling = style.ceiling
     width = rng.uniform(0.7, 2.2)
     sill = float(rng.choice([0.3, 0.85, 0.95, 1.1]))
     height = min(rng.uniform(0.9, 1.5), ceiling - sill - 0.25)
@@ -109,7 +131,7 @@ def dressed_window(
         items.append(Item("otherprop", [bar]))
     elif kind < 0.7:
         items.append(blinds(rng, width + 0.04, sill, sill + height + 0.05, rng.uniform(0.2, 1.0)))
-    return items, sill
+    return items
 
 
 def stretched(sheets: list[Patch], low: float, high: float) -> list[Patch]:
@@ -374,10 +396,12 @@ def desk_lamp(rng: np.random.Generator) -> list[Item]:
     return [Item("lamp", patches)]
 
 
-def column(rng: np.random.Generator, ceiling: float, style: Style) -> list[Item]:
+def column(rng: np.random.Generator, style: Style) -> list[Item]:
     """Square column or chimney breast against the wall, floor to ceiling."""
     w, d = rng.uniform(0.12, 0.4), rng.uniform(0.15, 0.4)
-    return [Item("otherstructure", box((-w, 0, 0), (w, d, ceiling - 0.001), style.other_wall))]
+    return [
+        Item("otherstructure", box((-w, 0, 0), (w, d, style.ceiling - 0.001), style.other_wall))
+    ]
 
 
 def fireplace(rng: np.random.Generator, style: Style) -> list[Item]:

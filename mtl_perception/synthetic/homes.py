@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rooms to live in: living room, dining room, bedroom, bathroom, corridor."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mtl_perception.synthetic import bathroom_parts as bathroom_
@@ -28,13 +30,14 @@ def living(room: Placement, style: Style) -> None:
     if chance(rng, 0.2):
         room.against_wall(fixtures.fireplace(rng, style), front=0.7, corner=0)
     for _ in range(int(rng.integers(0, 3))):
-        room.against_wall(casework.bookcase(rng, style, room.size[2]), front=0.5)
+        room.against_wall(casework.bookcase(rng, style), front=0.5)
     if chance(rng, 0.4):
         room.against_wall(casework.sideboard(rng, style), front=0.5)
     if chance(rng, 0.35) and min(room.size[:2]) > 3.6:
         dining_group(room, style, small=True)
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free([seating.armchair(rng, style)], tilt_deg=40, margin=0.7, tries=8)
+    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.35)
     common(room, style, pictures=4, floor_things=3)
 
 
@@ -72,8 +75,8 @@ def _lounge(room: Placement, style: Style) -> None:
         beside = float(low[0] - 0.3)
         group.append(casework.table(rng, style, 0.42, 0.42, 0.5).placed(beside, 0.4))
         group += [i.placed(beside, 0.4, 0.5) for i in fixtures.table_lamp(rng)]
-    if room.against_wall(group, front=0.2, corner=0.1, tries=20) is None:
-        room.against_wall(couch, front=0.5)
+    if room.against_wall(group, front=0.15, corner=0.1, tries=100) is None:
+        room.against_wall(couch, front=0.4, tries=200)
     if chance(rng, 0.35):
         room.against_wall(seating.couch(rng, style), front=0.4)
 
@@ -122,7 +125,8 @@ def dining(room: Placement, style: Style) -> None:
         if chance(rng, 0.5):
             room.against_wall(make(rng, style), front=0.6)
     if chance(rng, 0.5):
-        room.against_wall(casework.bookcase(rng, style, room.size[2]), front=0.6)
+        room.against_wall(casework.bookcase(rng, style), front=0.6)
+    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.35)
     common(room, style, pictures=5, floor_things=2)
 
 
@@ -161,10 +165,10 @@ def bedroom(room: Placement, style: Style) -> None:
     if chance(rng, 0.3):
         heap = clutter.heap_of_clothes(rng)[0]
         group.append(heap.placed(rng.uniform(-0.3, 0.3), high[1] - 0.5, _bed_top(sleeper)))
-    if room.against_wall(group, front=0.35, corner=0.1, tries=24) is None:
-        room.against_wall(sleeper, front=0.2, tries=24)
+    if room.against_wall(group, front=0.3, corner=0.1, tries=100) is None:
+        room.against_wall(sleeper, front=0.15, tries=200)
     if chance(rng, 0.75):
-        room.against_wall(casework.wardrobe(rng, style, room.size[2]), front=0.55)
+        room.against_wall(casework.wardrobe(rng, style), front=0.55)
     if chance(rng, 0.7):
         placed = room.against_wall(casework.dresser(rng, style), front=0.5)
         if placed and chance(rng, 0.6):
@@ -182,6 +186,7 @@ def bedroom(room: Placement, style: Style) -> None:
         _lay(room, Item("floor mat", box((-w, -0.5, 0.0005), (w, 0.5, 0.012), carpet_like(rng))))
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free(clutter.heap_of_clothes(rng), tilt_deg=90, margin=0.3)
+    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.35)
     common(room, style, pictures=4, floor_things=4)
 
 
@@ -206,11 +211,11 @@ def bathroom(room: Placement, style: Style) -> None:
     """Bath or shower, toilet, wash basin with a mirror, towels."""
     rng = room.rng
     tub = bathroom_.bath if chance(rng, 0.65) else bathroom_.shower
-    room.against_wall(tub(rng, style, room.size[2]), front=0.5, corner=0.9)
+    room.against_wall(tub(rng, style), front=0.4, corner=0.9, tries=100)
     placed = room.against_wall(bathroom_.wash_stand(rng, style), front=0.6, corner=0.2)
     if placed and chance(rng, 0.85):
         room.put(fixtures.mirror(rng, style), room.at_wall(*placed, 1.55, 0.001))
-    room.against_wall(bathroom_.toilet(rng, style), front=0.5, corner=0.1)
+    room.against_wall(bathroom_.toilet(rng, style), front=0.35, corner=0.1, tries=100)
     for _ in range(int(rng.integers(1, 4))):
         room.on_wall(bathroom_.towel_rail(rng, style), (1.1, 1.5))
     if chance(rng, 0.4):
@@ -224,7 +229,7 @@ def bathroom(room: Placement, style: Style) -> None:
         room.on_wall(casework.wall_shelf(rng, style, things), (1.3, 1.6))
     if chance(rng, 0.7):
         w = rng.uniform(0.3, 0.5)
-        _lay(room, Item("floor mat", box((-w, -0.25, 0.0005), (w, 0.25, 0.015), carpet_like(rng))))
+        _lay(room, Item("floor mat", box((-w, -0.25, 0.0005), (w, 0.25, 0.012), carpet_like(rng))))
     if chance(rng, 0.3):
         room.against_wall([i.placed(0, 0.2) for i in bathroom_.folded_towels(rng)], front=0.0)
     common(room, style, pictures=1, floor_things=2, person_share=0.1)
@@ -240,7 +245,7 @@ def corridor(room: Placement, style: Style) -> None:
         if chance(rng, 0.45):
             room.against_wall(make(rng, style), front=0.6)
     if chance(rng, 0.3):
-        room.against_wall(casework.wardrobe(rng, style, room.size[2]), front=0.6)
+        room.against_wall(casework.wardrobe(rng, style), front=0.6)
     for _ in range(int(rng.integers(1, 5))):
         room.against_wall([i.placed(0, 0.16) for i in clutter.shoes(rng)], front=0.0)
     if chance(rng, 0.6):
@@ -262,6 +267,48 @@ def umbrella_stand(rng: np.random.Generator) -> Item:
     )
 
 
+Maker = Callable[[np.random.Generator, Style], list[Item]]
+
+STORAGE: tuple[Maker, ...] = (
+    casework.bookcase,
+    casework.sideboard,
+    casework.dresser,
+    casework.open_shelves,
+    casework.wardrobe,
+)
+
+
+def small_table(rng: np.random.Generator, style: Style) -> list[Item]:
+    """Side table with a lamp, a plant or papers on it; its back is on y = 0."""
+    width, depth, height = rng.uniform(0.35, 1.1), rng.uniform(0.3, 0.5), rng.uniform(0.4, 0.8)
+    top = casework.table(rng, style, width, depth, height)
+    low, high = bounds([top])
+    makers = (fixtures.table_lamp, *clutter.SHELF_THINGS, clutter.magazine, clutter.papers)
+    things = clutter.choose(makers, int(rng.integers(1, 4)), rng)
+    area = (0.7 * low[0], 0.7 * low[1], 0.7 * high[0], 0.7 * high[1], high[2])
+    loose = scatter(things, tuple(map(float, area)), rng)
+    return [item.placed(0, float(high[1])) for item in (top, *loose)]
+
+
+def seat_at_wall(rng: np.random.Generator, style: Style) -> list[Item]:
+    """A chair, an armchair or a bench with its back to the wall."""
+    kind = rng.random()
+    if kind < 0.4:
+        return [seating.armchair(rng, style)]
+    piece = seating.plain_chair(rng, style) if kind < 0.8 else seating.ottoman(rng, style)
+    return [piece.placed(0, 0.02 - float(bounds([piece])[0][1]))]
+
+
+def fill_walls(
+    room: Placement, style: Style, makers: tuple[Maker, ...], per_metre: float, front: float = 0.3
+) -> None:
+    """Try to stand ``per_metre`` pieces for every metre of wall where the walls are still free."""
+    count = per_metre * 2 * sum(room.size[:2]) * room.rng.uniform(0.4, 1.3)
+    for _ in range(round(count)):
+        make = makers[int(room.rng.integers(len(makers)))]
+        room.against_wall(make(room.rng, style), front=front, tries=8, corner=0.4)
+
+
 def common(
     room: Placement, style: Style, *, pictures: int, floor_things: int, person_share: float = 0.3
 ) -> None:
@@ -269,32 +316,38 @@ def common(
     rng = room.rng
     if chance(rng, 0.5):
         room.against_wall(fixtures.radiator(rng), front=0.1, corner=0)
-    if chance(rng, 0.2):
-        room.against_wall(fixtures.column(rng, room.size[2], style), front=0, corner=0.5)
+    if chance(rng, 0.25):
+        room.against_wall(fixtures.column(rng, style), front=0, corner=0.5)
     if chance(rng, 0.35):
         room.against_wall(
             [i.placed(0, 0.22) for i in fixtures.standing_lamp(rng, style)], front=0, corner=0.8
         )
-    if chance(rng, 0.4):
+    if chance(rng, 0.5):
         plant = clutter.floor_plant(rng)
         back = -float(bounds(plant)[0][1]) + 0.02
         room.against_wall([i.placed(0, back) for i in plant], front=0, corner=0.8)
-    for _ in range(int(rng.integers(0, pictures + 1))):
-        hung = fixtures.wall_poster(rng) if chance(rng, 0.2) else fixtures.picture(rng)
-        room.on_wall(hung, (1.35, 1.75))
+    for _ in range(int(rng.integers(1, 2 * pictures + 2))):
+        hung = fixtures.wall_poster(rng) if chance(rng, 0.3) else fixtures.picture(rng)
+        room.on_wall(hung, (1.3, 1.8), tries=6)
+    for _ in range(int(rng.integers(0, 3))):
+        shelf = casework.wall_shelf(rng, style, clutter.SHELF_THINGS)
+        room.on_wall(shelf, (1.2, 1.7), tries=6)
     if chance(rng, 0.25):
-        room.on_wall(casework.wall_shelf(rng, style, clutter.SHELF_THINGS), (1.2, 1.6))
-    if chance(rng, 0.2):
         room.on_wall(fixtures.clock(rng), (1.8, 2.0))
-    for _ in range(int(rng.integers(0, floor_things + 1))):
-        make = clutter.choose(clutter.FLOOR_THINGS, 1, rng)[0]
-        thing = make(rng)
-        if chance(rng, 0.6):
+    _litter(room, int(rng.integers(1, 2 * floor_things + 2)))
+    for _ in range(int(rng.integers(0, 3))):
+        room.standing_free([seating.plain_chair(rng, style)], tilt_deg=90, margin=0.4, tries=6)
+    while chance(rng, person_share):
+        room.standing_free([person(rng, sitting=False)], tilt_deg=180, margin=0.35)
+
+
+def _litter(room: Placement, count: int) -> None:
+    """Leave things on the floor, most of them by the walls."""
+    rng = room.rng
+    for _ in range(count):
+        thing = clutter.choose(clutter.FLOOR_THINGS, 1, rng)[0](rng)
+        if chance(rng, 0.7):
             back = -float(bounds(thing)[0][1]) + 0.03
             room.against_wall([i.placed(0, back) for i in thing], front=0)
         else:
             room.standing_free(thing, tilt_deg=90, margin=0.4)
-    if chance(rng, 0.2):
-        room.standing_free([seating.plain_chair(rng, style)], tilt_deg=90, margin=0.4)
-    while chance(rng, person_share):
-        room.standing_free([person(rng, sitting=False)], tilt_deg=180, margin=0.35)

@@ -57,6 +57,10 @@ def kitchen_row(
     free = [(edges[i], edges[i + 1]) for i in range(count) if i not in (at_stove, at_sink)]
     items += _on_counter(free, rng)
     splash = rng.uniform(0.4, 0.58)
+    for x in np.arange(0.2, length - 0.2, 0.28):
+        if rng.random() < 0.12:
+            sheet = box((x - 0.1, 0.003, 0), (x + 0.1, 0.006, 0.28), clutter.note(rng))
+            items.append(Item("paper", sheet).placed(0, 0, TOP + rng.uniform(0.08, 0.14)))
     items.append(
         Item("wall", [quad((length, 0.002, TOP), (-length, 0, 0), (0, 0, splash), style.splash)])
     )
@@ -280,10 +284,10 @@ COUNTER_THINGS = (
 
 def _on_counter(free: list[tuple[float, float]], rng: np.random.Generator) -> list[Item]:
     items = []
-    busy = rng.uniform(0.3, 1.0)
+    busy = rng.uniform(0.5, 1.0)
     for x0, x1 in free:
         if rng.random() < busy:
-            drawn = clutter.choose(COUNTER_THINGS, int(rng.integers(1, 6)), rng)
+            drawn = clutter.choose(COUNTER_THINGS, int(rng.integers(1, 8)), rng)
             items += scatter(drawn, (x0, 0.02, x1, 0.52, TOP), rng, turn_deg=25, tries=8)
     return items
 

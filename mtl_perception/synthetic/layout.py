@@ -45,15 +45,15 @@ SHOW_ROOM = "show room"
 """The demo's living room: never drawn, so that no network is trained on it."""
 
 KINDS: dict[str, Kind] = {
-    "living room": Kind(homes.living, 0.16, (4.0, 7.0), (3.4, 5.5), 3),
-    "kitchen": Kind(workrooms.kitchen, 0.24, (3.2, 6.0), (2.6, 4.6), 2, wet=True),
-    "bedroom": Kind(homes.bedroom, 0.14, (3.2, 5.5), (2.9, 4.6), 2),
-    "office": Kind(workrooms.office, 0.15, (3.5, 7.0), (3.0, 5.5), 3, office=True),
-    "bathroom": Kind(homes.bathroom, 0.09, (2.6, 4.0), (2.5, 3.2), 1, wet=True),
-    "dining room": Kind(homes.dining, 0.08, (3.5, 6.0), (3.2, 4.8), 2),
-    "study": Kind(workrooms.study, 0.06, (3.0, 5.0), (2.7, 4.2), 2),
+    "living room": Kind(homes.living, 0.16, (3.6, 6.5), (3.1, 4.8), 3),
+    "kitchen": Kind(workrooms.kitchen, 0.24, (2.8, 5.5), (2.5, 4.2), 2, wet=True),
+    "bedroom": Kind(homes.bedroom, 0.14, (3.0, 4.8), (2.7, 4.0), 2),
+    "office": Kind(workrooms.office, 0.15, (3.0, 6.0), (2.6, 4.6), 3, office=True),
+    "bathroom": Kind(homes.bathroom, 0.09, (2.4, 3.6), (2.2, 2.9), 1, wet=True),
+    "dining room": Kind(homes.dining, 0.08, (3.3, 5.5), (3.0, 4.4), 2),
+    "study": Kind(workrooms.study, 0.06, (2.8, 4.6), (2.5, 3.8), 2),
     "classroom": Kind(workrooms.classroom, 0.04, (5.0, 7.0), (4.5, 6.0), 3, office=True),
-    "corridor": Kind(homes.corridor, 0.04, (4.0, 6.5), (2.5, 2.7), 1),
+    "corridor": Kind(homes.corridor, 0.04, (3.5, 6.5), (2.2, 2.7), 1),
 }
 
 
@@ -78,7 +78,7 @@ def plan_room(rng: np.random.Generator, kind: str = "") -> Plan:
     sides = [float(rng.uniform(*made.longer)), float(rng.uniform(*made.shorter))]
     width, depth = sides if rng.random() < 0.5 else sides[::-1]
     size = (width, depth, float(rng.uniform(2.3, 3.2)))
-    style = draw_style(rng, wet=made.wet, office=made.office)
+    style = draw_style(rng, size[2], wet=made.wet, office=made.office)
     room = Placement(size, rng)
     room.items += shell(size, style, rng)
     _keep_walkable(room)

@@ -28,9 +28,20 @@ METALS: tuple[Color, ...] = ((186, 188, 190), (150, 152, 156), (96, 98, 102), (4
 
 def tone(rng: np.random.Generator, saturation: Range, value: Range) -> Color:
     """Return a colour of any hue."""
-    red, green, blue = colorsys.hsv_to_rgb(
-        rng.random(), rng.uniform(*saturation), rng.uniform(*value)
-    )
+    return _rgb(float(rng.random()), float(rng.uniform(*saturation)), float(rng.uniform(*value)))
+
+
+def calm(rng: np.random.Generator, saturation: Range, value: Range) -> Color:
+    """Return a colour of the hues that large surfaces mostly have: warm or bluish."""
+    kind = rng.random()
+    hue = rng.uniform(0.02, 0.15) if kind < 0.6 else rng.uniform(0.5, 0.67)
+    if kind > 0.8:
+        hue = rng.random()
+    return _rgb(float(hue), float(rng.uniform(*saturation)), float(rng.uniform(*value)))
+
+
+def _rgb(hue: float, saturation: float, value: float) -> Color:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
@@ -54,8 +65,8 @@ def cloth_color(rng: np.random.Generator) -> Color:
 def paint_color(rng: np.random.Generator) -> Color:
     """Colour of a painted wall: mostly light, sometimes strong."""
     if rng.random() < 0.75:
-        return tone(rng, (0.0, 0.2), (0.72, 0.97))
-    return tone(rng, (0.15, 0.65), (0.35, 0.9))
+        return calm(rng, (0.0, 0.22), (0.72, 0.97))
+    return calm(rng, (0.15, 0.65), (0.35, 0.9))
 
 
 def darker(color: Color, factor: float) -> Color:
@@ -131,7 +142,7 @@ def tiled_wall(rng: np.random.Generator) -> Material:
 
 def _floor(rng: np.random.Generator, wet: bool, office: bool) -> Material:
     kind = rng.random()
-    stone_color = tone(rng, (0.0, 0.35), (0.3, 0.9))
+    stone_color = calm(rng, (0.0, 0.35), (0.3, 0.9))
     if wet or kind < 0.22:
         size = float(rng.uniform(0.15, 0.6))
         if rng.random() < 0.2:
@@ -139,7 +150,7 @@ def _floor(rng: np.random.Generator, wet: bool, office: bool) -> Material:
         joint = darker(stone_color, float(rng.choice([0.55, 0.75, 1.25])))
         return c.bricks(stone_color, joint, (size, size), float(rng.uniform(0.02, 0.1)))
     if kind < (0.75 if office else 0.42):
-        color = tone(rng, (0.0, 0.5), (0.2, 0.75))
+        color = calm(rng, (0.0, 0.5), (0.2, 0.75))
         return c.carpet(color, darker(color, 0.45), float(rng.choice([0.0, 0.15, 0.5])))
     if kind < 0.8:
         return planks(
@@ -152,12 +163,13 @@ def _floor(rng: np.random.Generator, wet: bool, office: bool) -> Material:
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """Materials and colours that recur in a room."""
+    """Materials and colours that recur in a room, and how high it is."""
 
+    ceiling: float  # metres
     wall: Material
     other_wall: Material  # of one wall that differs in some rooms
     floor: Material
-    ceiling: Material
+    overhead: Material  # of the ceiling
     trim: Material  # skirting, door and window frames
     timber: Color
     second_timber: Color
@@ -188,7 +200,7 @@ def timber_like(rng: np.random.Generator) -> Material:
     if kind < 0.8:
         return plaster(tone(rng, (0.0, 0.08), (0.8, 0.97)), 0.015)
     if kind < 0.9:
-        return plaster(tone(rng, (0.0, 0.2), (0.1, 0.4)), 0.02)
+        return plaster(calm(rng, (0.0, 0.3), (0.1, 0.7)), 0.02)
     return plaster(vivid(rng), 0.02)
 
 
@@ -205,11 +217,14 @@ def _counter(rng: np.random.Generator) -> Material:
     return plaster(tone(rng, (0.0, 0.15), (0.2, 0.95)), 0.02)
 
 
-def draw_style(rng: np.random.Generator, *, wet: bool = False, office: bool = False) -> Style:
+def draw_style(
+    rng: np.random.Generator, ceiling: float, *, wet: bool = False, office: bool = False
+) -> Style:
     """Draw the look of a room.
 
     Args:
         rng: source of chance.
+        ceiling: metres above the floor.
         wet: a kitchen or bathroom: tiles are likely.
         office: carpet is likely.
     """
@@ -218,10 +233,11 @@ def draw_style(rng: np.random.Generator, *, wet: bool = False, office: bool = Fa
     floor = _floor(rng, wet, office)
     front = timber_like(rng)
     return Style(
+        ceiling=ceiling,
         wall=stains(main) if rng.random() < 0.2 else main,
         other_wall=_wall(rng, wet) if rng.random() < 0.3 else main,
         floor=stains(floor) if rng.random() < 0.4 else floor,
-        ceiling=plaster(tone(rng, (0.0, 0.06), (0.85, 0.98)), float(rng.uniform(0.01, 0.04)))
+        overhead=plaster(tone(rng, (0.0, 0.06), (0.85, 0.98)), float(rng.uniform(0.01, 0.04)))
         if rng.random() < 0.85
         else c.panels(pick(WOODS, rng), 0.12),
         trim=plaster(tone(rng, (0.0, 0.08), (0.8, 0.96)))

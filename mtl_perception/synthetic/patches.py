@@ -150,6 +150,25 @@ def rod(start: Vector, end: Vector, radius: float, material: Material, sides: in
     return tube((0, 0), [0, 0, length, length], [0, radius, radius, 0], material, sides).moved(T)
 
 
+def swept(points: list[Vector], radii: list[float], material: Material, sides: int = 10) -> Patch:
+    """Return a closed round bar along a line of points, as thick as ``radii`` there."""
+    line = np.asarray(points, np.float64)
+    way = np.gradient(line, axis=0)
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    # The side least along the line is a steady direction to start every ring from.
+    side = np.eye(3)[np.argmin(np.abs(way).max(axis=0))]
+    u = np.cross(way, side)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(way, u)
+    angle = np.linspace(0, 2 * np.pi, sides + 1)[:, None]
+    rings = [
+        p + r * (np.cos(angle) * a + np.sin(angle) * b)
+        for p, r, a, b in zip(line, radii, u, v, strict=True)
+    ]
+    ends = [np.broadcast_to(p, rings[0].shape) for p in (line[0], line[-1])]
+    return Patch(np.stack([ends[0], *rings, ends[1]]), material)
+
+
 def ellipsoid(centre: Vector, radii: Vector, material: Material, sides: int = 12) -> Patch:
     """Return an ellipsoid with axes along x, y and z."""
     angle = np.linspace(-np.pi / 2, np.pi / 2, sides // 2 + 1)

@@ -6,7 +6,7 @@ import numpy as np
 from mtl_perception.synthetic.furniture import Item
 from mtl_perception.synthetic.materials import fabric, plaster
 from mtl_perception.synthetic.palette import cloth_color, patterned, pick, tone
-from mtl_perception.synthetic.patches import Material, Patch, ellipsoid, rod, tube
+from mtl_perception.synthetic.patches import Material, Patch, Vector, ellipsoid, swept, tube
 
 SKINS = ((236, 196, 170), (214, 164, 130), (176, 124, 92), (122, 82, 60), (84, 56, 42))
 HAIR = ((40, 30, 24), (92, 62, 40), (176, 140, 90), (150, 148, 146), (24, 22, 22), (140, 70, 40))
@@ -52,7 +52,7 @@ def _trunk(
     z = hips + 0.74
     patches = [
         trunk.moved(flat),
-        rod((0, 0, hips + 0.55), (0, 0.01, z - 0.06), 0.05, skin, 12),
+        tube((0, 0), [hips + 0.56, z - 0.04], [0.055, 0.05], skin, 12),
         ellipsoid((0, 0.02, z), (0.078, 0.095, 0.115), skin, 16),
         ellipsoid((0, -0.005, z + 0.035), (0.086, 0.1, 0.1), hair, 16),
         ellipsoid((0, 0.115, z - 0.015), (0.012, 0.018, 0.02), skin, 8),
@@ -62,16 +62,12 @@ def _trunk(
     return patches
 
 
-def _limb(
-    points: list[tuple[float, float, float]], radii: tuple[float, float], cloth: Material
-) -> list[Patch]:
-    """Bars between joints, rounded at the joints."""
-    patches: list[Patch] = []
-    thick = np.linspace(*radii, len(points))
-    for (a, b), r in zip(zip(points[:-1], points[1:], strict=True), thick[:-1], strict=True):
-        patches.append(rod(a, b, float(r), cloth, 10))
-        patches.append(ellipsoid(b, (float(r),) * 3, cloth, 10))
-    return patches
+def _limb(points: list[Vector], radii: list[float], cloth: Material) -> Patch:
+    """A limb bent softly at its middle joint."""
+    a, b, c = (np.asarray(p) for p in points)
+    line = [a, (a + b) / 2, (a + 6 * b + c) / 8, (b + c) / 2, c]
+    thick = list(np.interp([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1], radii))
+    return swept([(float(x), float(y), float(z)) for x, y, z in line], thick, cloth, 12)
 
 
 def _arm(
@@ -83,9 +79,10 @@ def _arm(
     if sitting:
         wrist = (0.15 * side, 0.22, hips + 0.13)
     bare = rng.random() < 0.4
-    patches = [ellipsoid(shoulder, (0.055, 0.055, 0.06), top, 10)]
-    patches += _limb([shoulder, elbow], (0.048, 0.042), top)
-    patches += _limb([elbow, wrist], (0.037, 0.03), skin if bare else top)
+    sleeve = tuple(0.7 * e + 0.3 * w for e, w in zip(elbow, wrist, strict=True))
+    patches = [_limb([shoulder, elbow, sleeve if bare else wrist], [0.06, 0.048, 0.036], top)]
+    if bare:
+        patches.append(_limb([elbow, sleeve, wrist], [0.036, 0.034, 0.026], skin))
     return [*patches, ellipsoid(wrist, (0.035, 0.045, 0.05), skin, 10)]
 
 
@@ -103,6 +100,6 @@ def _leg(
     else:
         step = rng.uniform(-0.08, 0.08)
         knee, foot = (0.1 * side, 0.5 * step + 0.01, 0.48), (0.1 * side, step, 0.07)
-    patches = [ellipsoid(hip, (0.09, 0.09, 0.09), cloth, 12)]
-    patches += _limb([hip, knee, foot], (0.078, 0.05), cloth)
-    return [*patches, ellipsoid((foot[0], foot[1] + 0.06, 0.04), (0.045, 0.13, 0.042), shoes, 12)]
+    leg = _limb([hip, knee, foot], [0.095, 0.072, 0.055], cloth)
+    toe = (foot[0], foot[1] + 0.06, 0.04)
+    return [leg, ellipsoid(toe, (0.045, 0.13, 0.042), shoes, 12)]

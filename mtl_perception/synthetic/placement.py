@@ -11,6 +11,12 @@ from mtl_perception.synthetic.furniture import Item
 SLACK = 0.004
 """Metres by which two footprints may overlap: pieces that stand flush."""
 
+THIN = 0.012
+"""Metres that a footprint is wide at least, so that sheets do not hang in the same place."""
+
+MAT = 0.012
+"""Metres that floor mats are thick."""
+
 WALL_GAP = 0.016
 """Metres between a wall and what stands against it: room for the skirting board."""
 
@@ -32,6 +38,12 @@ class Footprint:
         """Return (4, 2) corners."""
         signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
         return self.centre + (signs * self.half) @ self.axes
+
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and the highest corner (3,) of the axis-aligned box about it."""
+        reach = self.half @ np.abs(self.axes)
+        low, high = self.centre - reach, self.centre + reach
+        return np.append(low, self.low), np.append(high, self.high)
 
     def overlaps(self, other: "Footprint", slack: float = SLACK) -> bool:
         """Whether two boxes share more than ``slack`` metres in every direction."""
@@ -62,8 +74,42 @@ def transform(x: float, y: float, z: float, yaw_deg: float) -> np.ndarray:
 def footprint(low: np.ndarray, high: np.ndarray, T: np.ndarray) -> Footprint:
     """Return the box from ``low`` to ``high`` of a piece after ``transform``."""
     centre = T[:2, :2] @ ((low + high)[:2] / 2) + T[:2, 3]
-    return Footprint(
-        centre, (high - low)[:2] / 2, T[:2, :2].T, float(low[2] + T[2, 3]), float(high[2] + T[2, 3])
+    half = np.maximum(high - low, THIN)[:2] / 2
+    z0, z1 = (float(z + T[2, 3]) for z in (low[2], high[2]))
+    return Footprint(centre, half, T[:2, :2].T, z0, z1)
+
+
+class Crowd:
+    """Footprints that can be asked quickly whether another one meets any of them."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._boxes: list[Footprint] = []
+        self._low = np.empty((0, 3))
+        self._high = np.empty((0, 3))
+
+    def add(self, box: Footprint) -> None:
+        """Remember a footprint."""
+        low, high = box.extent()
+        self._boxes.append(box)
+        self._low = np.vstack([self._low, low])
+        self._high = np.vstack([self._high, high])
+
+    def meets(self, box: Footprint) -> bool:
+        """Whether a footprint overlaps any that is remembered."""
+        low, high = box.extent()
+        near = (self._high > low + SLACK).all(axis=1) & (self._low < high - SLACK).all(axis=1)
+        return any(box.overlaps(self._boxes[i]) for i in np.flatnonzero(near))
+
+
+def _before(
+    extents: list[tuple[np.ndarray, np.ndarray]], front: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of the space ``front`` metres deep before a piece."""
+    low = np.min([a for a, _ in extents], axis=0)
+    high = np.max([b for _, b in extents], axis=0)
+    return np.array([low[0], high[1], low[2]]), np.array(
+        [high[0], high[1] + front, min(high[2], low[2] + 1.9)]
     )
 
 
@@ -79,38 +125,52 @@ class Placement:
         self.size = size
         self.rng = rng
         self.items: list[Item] = []
-        self._taken: list[Footprint] = []
-        self._free: list[Footprint] = []
+        self._taken = Crowd()
+        self._free = Crowd()
+        self._mats = Crowd()
 
     def keep_free(self, low: Sequence[float], high: Sequence[float]) -> None:
         """Let nothing stand between two corners (3,) of the room."""
-        self._free.append(footprint(np.asarray(low), np.asarray(high), np.eye(4)))
+        self._free.add(footprint(np.asarray(low), np.asarray(high), np.eye(4)))
 
     def put(self, piece: list[Item], T: np.ndarray, front: float = 0.0) -> bool:
         """Place a piece if it fits with ``front`` metres free before it; say whether it did."""
-        boxes = [footprint(*bounds([item]), T) for item in piece]
+        return self._put(piece, [bounds([item]) for item in piece], T, front)
+
+    def _put(
+        self,
+        piece: list[Item],
+        extents: list[tuple[np.ndarray, np.ndarray]],
+        T: np.ndarray,
+        front: float,
+    ) -> bool:
+        boxes = [footprint(*extent, T) for extent in extents]
         if not all(self._inside(box) for box in boxes):
             return False
-        if any(a.overlaps(b) for a in boxes for b in (*self._taken, *self._free)):
+        mats = [b for b, i in zip(boxes, piece, strict=True) if i.class_name == "floor mat"]
+        solid = [b for b, i in zip(boxes, piece, strict=True) if i.class_name != "floor mat"]
+        if any(self._mats.meets(mat) for mat in mats):
             return False
-        low, high = bounds(piece)
+        if any(self._taken.meets(box) or self._free.meets(box) for box in solid):
+            return False
         if front > 0:
-            before = footprint(
-                np.array([low[0], high[1], low[2]]),
-                np.array([high[0], high[1] + front, min(high[2], low[2] + 1.9)]),
-                T,
-            )
-            if any(before.overlaps(taken) for taken in self._taken):
+            before = footprint(*_before(extents, front), T)
+            if self._taken.meets(before) or not self._inside(before):
                 return False
-            if not self._inside(before):
-                return False
-            self._free.append(before)
-        self._taken += boxes
-        self.items += [item.moved(T) for item in piece]
+            self._free.add(before)
+        # What stands on a mat, even in part, stands as high as the mat.
+        raised = T.copy()
+        if T[2, 3] < MAT and any(self._mats.meets(box) for box in solid):
+            raised[2, 3] = MAT
+        for box in solid:
+            self._taken.add(box)
+        for mat in mats:
+            self._mats.add(mat)
+        self.items += [item.moved(raised) for item in piece]
         return True
 
     def _inside(self, box: Footprint) -> bool:
-        corners, tolerance = box.corners(), 1e-6
+        corners, tolerance = box.corners(), THIN / 2
         width, depth, height = self.size
         return bool(
             (corners > -tolerance).all()
@@ -140,7 +200,7 @@ class Placement:
         *,
         front: float = 0.5,
         walls: Sequence[int] = WALLS,
-        tries: int = 16,
+        tries: int = 40,
         corner: float = 0.25,
     ) -> tuple[int, float] | None:
         """Stand a piece with its back to a wall.
@@ -156,6 +216,7 @@ class Placement:
             The wall and the place along it, or ``None`` where nothing was free.
         """
         low, high = bounds(piece)
+        extents = [bounds([item]) for item in piece]
         for _ in range(tries):
             wall = int(self.rng.choice(walls))
             # Walls 1 and 2 run against the piece's own x.
@@ -166,7 +227,7 @@ class Placement:
             s = float(self.rng.uniform(*ends))
             if self.rng.random() < corner:
                 s = ends[int(self.rng.integers(2))]
-            if self.put(piece, self.at_wall(wall, s), front):
+            if self._put(piece, extents, self.at_wall(wall, s), front):
                 return wall, s
         return None
 
@@ -176,13 +237,14 @@ class Placement:
         """Hang a piece on a wall, its origin at one of ``heights``; return wall and place."""
         low, high = bounds(piece)
         half = max(-low[0], high[0])
+        extents = [bounds([item]) for item in piece]
         for _ in range(tries):
             wall = int(self.rng.integers(4))
             if self.along(wall) < 2 * half + 0.1:
                 continue
             s = float(self.rng.uniform(half + 0.05, self.along(wall) - half - 0.05))
             z = float(self.rng.uniform(*heights))
-            if self.put(piece, self.at_wall(wall, s, z, 0.001)):
+            if self._put(piece, extents, self.at_wall(wall, s, z, 0.001), 0.0):
                 return wall, s
         return None
 
@@ -197,6 +259,7 @@ class Placement:
     ) -> np.ndarray | None:
         """Stand a piece away from the walls, about square to them; return its pose."""
         width, depth, _ = self.size
+        extents = [bounds([item]) for item in piece]
         for attempt in range(tries):
             if middle and attempt < tries // 2:
                 x, y = (n / 2 + self.rng.uniform(-0.5, 0.5) for n in (width, depth))
@@ -206,7 +269,7 @@ class Placement:
                 )
             yaw = 90 * int(self.rng.integers(4)) + self.rng.uniform(-tilt_deg, tilt_deg)
             T = transform(x, y, 0, yaw)
-            if self.put(piece, T):
+            if self._put(piece, extents, T, 0.0):
                 return T
         return None
 

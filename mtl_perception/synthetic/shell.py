@@ -39,7 +39,7 @@ def shell(size: tuple[float, float, float], style: Style, rng: np.random.Generat
         walls.append(Item("wall", patches))
     return [
         Item("floor", [quad((0, 0, 0), (w, 0, 0), (0, d, 0), style.floor)]),
-        Item("ceiling", [quad((0, d, h), (w, 0, 0), (0, -d, 0), style.ceiling)]),
+        Item("ceiling", [quad((0, d, h), (w, 0, 0), (0, -d, 0), style.overhead)]),
         *walls,
     ]
 
@@ -56,7 +56,7 @@ def openings(room: Placement, style: Style, *, doors: int, windows: int) -> None
             if room.put(leaf, room.at_wall(wall, s, 0.0, SKIRTING), front=0.8):
                 break
     for _ in range(windows):
-        piece, _ = fixtures.dressed_window(rng, style, room.size[2])
+        piece = fixtures.dressed_window(rng, style)
         for _ in range(8):
             wall = int(rng.integers(4))
             reach = max(float(abs(p.grid[..., 0]).max()) for item in piece for p in item.patches)

@@ -6,7 +6,16 @@ import numpy as np
 from mtl_perception.synthetic import casework, clutter, fixtures, seating
 from mtl_perception.synthetic import kitchen_parts as k
 from mtl_perception.synthetic.furniture import Item
-from mtl_perception.synthetic.homes import chance, common, dining_group, work_place
+from mtl_perception.synthetic.homes import (
+    STORAGE,
+    chance,
+    common,
+    dining_group,
+    fill_walls,
+    seat_at_wall,
+    small_table,
+    work_place,
+)
 from mtl_perception.synthetic.palette import Style
 from mtl_perception.synthetic.people import person
 from mtl_perception.synthetic.placement import Placement, bounds, scatter
@@ -40,7 +49,7 @@ def kitchen(room: Placement, style: Style) -> None:
     if chance(rng, 0.3):
         room.against_wall(casework.open_shelves(rng, style), front=0.5)
     if chance(rng, 0.25):
-        room.against_wall(casework.wardrobe(rng, style, room.size[2]), front=0.5)
+        room.against_wall(casework.wardrobe(rng, style), front=0.5)
     if chance(rng, 0.3):
         room.on_wall(casework.wall_television(rng), (1.5, 1.8))
     if chance(rng, 0.3):
@@ -54,6 +63,7 @@ def kitchen(room: Placement, style: Style) -> None:
         room.on_wall([k.dish_towel(rng)], (1.2, 1.5))
     if chance(rng, 0.6):
         room.against_wall([i.placed(0, 0.22) for i in clutter.bin_(rng)], front=0)
+    fill_walls(room, style, (*STORAGE[1:], small_table, seat_at_wall), 0.2)
     common(room, style, pictures=3, floor_things=3)
 
 
@@ -104,12 +114,12 @@ def _island(room: Placement, style: Style) -> None:
 def office(room: Placement, style: Style) -> None:
     """Desks with computers, shelves, cabinets, a whiteboard, papers."""
     rng = room.rng
-    for _ in range(max(1, int(rng.integers(1, 5)))):
+    for _ in range(int(rng.integers(2, 7))):
         work_place(room, style)
     if chance(rng, 0.6):
         room.on_wall(casework.whiteboard(rng), (1.35, 1.6))
     for _ in range(int(rng.integers(0, 3))):
-        room.against_wall(casework.bookcase(rng, style, room.size[2]), front=0.5)
+        room.against_wall(casework.bookcase(rng, style), front=0.5)
     for _ in range(int(rng.integers(0, 3))):
         room.against_wall(filing_cabinet(rng, style), front=0.5)
     if chance(rng, 0.3):
@@ -124,6 +134,7 @@ def office(room: Placement, style: Style) -> None:
         room.on_wall(fixtures.notices(rng), (1.15, 1.55))
     if chance(rng, 0.5):
         room.against_wall([i.placed(0, 0.22) for i in clutter.bin_(rng)], front=0)
+    fill_walls(room, style, (*STORAGE[:4], filing_cabinet, filing_cabinet, small_table), 0.35)
     common(room, style, pictures=3, floor_things=5)
 
 
@@ -154,7 +165,7 @@ def study(room: Placement, style: Style) -> None:
     rng = room.rng
     work_place(room, style)
     for _ in range(int(rng.integers(2, 5))):
-        room.against_wall(casework.bookcase(rng, style, room.size[2]), front=0.5, corner=0.5)
+        room.against_wall(casework.bookcase(rng, style), front=0.5, corner=0.5)
     if chance(rng, 0.6):
         room.standing_free([seating.armchair(rng, style)], tilt_deg=60, margin=0.7)
     if chance(rng, 0.4):
@@ -163,6 +174,7 @@ def study(room: Placement, style: Style) -> None:
         room.against_wall(casework.sideboard(rng, style), front=0.5)
     for _ in range(int(rng.integers(0, 4))):
         room.standing_free(clutter.piled_books(rng), tilt_deg=90, margin=0.3)
+    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.3)
     common(room, style, pictures=4, floor_things=4)
 
 
