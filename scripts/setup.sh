@@ -76,7 +76,7 @@ if [ -n "$missing" ]; then
     $sudo env DEBIAN_FRONTEND=noninteractive $install
 fi
 
-extras=perception,fusion,test,dev
+extras=perception,openvino,fusion,test,dev
 if [ -n "${ROS_DISTRO-}" ]; then
     system=true
     options=--system-site-packages
