@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slam_fusion.tsdf.evidence import SLOTS, UNIT, add_evidence, evidence_of, strongest
+from slam_fusion.tsdf.evidence import SLOTS, UNIT, add_evidence, evidence_of, verdict
 
 
 class OneVoxel:
@@ -19,12 +19,12 @@ class OneVoxel:
         return {label: units for label, units in pairs if units}
 
     def label(self) -> int:
-        return strongest(self.labels[0], self.evidence[0])[0]
+        return verdict(self.labels[0], self.evidence[0])[0]
 
 
 def test_empty_voxel_is_unlabelled_with_probability_0():
     voxel = OneVoxel()
-    assert strongest(voxel.labels[0], voxel.evidence[0]) == (255, 0.0)
+    assert verdict(voxel.labels[0], voxel.evidence[0]) == (255, 0.0)
 
 
 def test_up_to_four_classes_are_counted_exactly():
@@ -32,7 +32,7 @@ def test_up_to_four_classes_are_counted_exactly():
     for class_id, units in ((0, 5), (253, 7), (9, 1), (40, 2), (0, 6), (9, 3)):
         voxel.add(class_id, units)
     assert voxel.sums() == {0: 11, 253: 7, 9: 4, 40: 2}
-    assert strongest(voxel.labels[0], voxel.evidence[0]) == (0, pytest.approx(11 / 24))
+    assert voxel.label() == 0
 
 
 def test_fifth_class_wears_down_the_weakest_and_takes_its_slot_with_the_rest():
@@ -99,3 +99,26 @@ def test_undercount_is_at_most_half_of_what_was_cancelled():
 )
 def test_confidence_becomes_units(confidence, units):
     assert evidence_of(np.float32(confidence)) == units
+
+
+def probability(**units: int) -> float:
+    labels = np.arange(len(units)).astype(np.uint8)
+    return verdict(labels, np.array(list(units.values()), np.uint16))[1]
+
+
+def test_probability_grows_with_the_lead_and_with_the_number_of_observations():
+    assert probability(a=7 * UNIT, b=3 * UNIT) > probability(a=6 * UNIT, b=4 * UNIT)
+    assert probability(a=70 * UNIT, b=30 * UNIT) > probability(a=7 * UNIT, b=3 * UNIT)
+    assert probability(a=UNIT) > probability(a=UNIT // 8)
+
+
+def test_a_tie_is_a_coin_toss_at_best_and_nothing_is_certain():
+    assert probability(a=9 * UNIT, b=9 * UNIT) < 0.65
+    assert 0.9 < probability(a=1000 * UNIT) < 1.0
+
+
+def test_the_probability_does_not_depend_on_the_order_of_the_slots():
+    labels, amounts = np.array([3, 9, 4, 1], np.uint8), np.array([5, 80, 70, 60], np.uint16)
+    want = verdict(labels, amounts)
+    for order in ([3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1]):
+        assert verdict(labels[order], amounts[order]) == pytest.approx(want)

@@ -16,8 +16,17 @@ class's evidence falls short of its true sum by at most (N - S) / 2. Hence a cla
 more than half of all units is always the strongest, and with up to four classes every sum is
 exact. When a sum would pass 16 bits all slots are halved, which keeps their ratios.
 
-The voxel's label is the strongest slot (ties: the lowest class id), its probability the
-strongest over the sum of the slots. With more than four classes that is an upper estimate.
+The voxel's label is the strongest slot (ties: the lowest class id). How probable it is grows with
+its lead over the second and with the number of observations N, though slower than N: views of one
+surface err together. Never does it reach 1, for some surfaces are mislabelled in every view:
+
+    lead = (first - second) / sum of the slots
+    p = _MOST_PROBABLE * sigmoid(_GAIN * N**_GROWTH * lead + _OFFSET)
+
+The four numbers are fitted by maximum likelihood to walks through two synthetic rooms (seeds 7 and
+21) with six ways of being wrong; ``python -m benchmarks.label_rules`` shows how well they do in
+others. The strongest slot's share, for comparison, says 0.7 where three of ten pixels lie, though
+the voxels are right nineteen times in twenty.
 """
 
 import numpy as np
@@ -32,6 +41,7 @@ UNIT = 64
 """Evidence of one pixel of confidence 1: about a thousand such pixels until the first halving."""
 
 _MOST = 65535  # largest uint16
+_GAIN, _GROWTH, _OFFSET, _MOST_PROBABLE = 2.24, 0.48, 0.43, 0.974  # see above
 
 
 @jit
@@ -77,8 +87,8 @@ def add_evidence(
 
 
 @jit
-def strongest(labels: np.ndarray, amounts: np.ndarray) -> tuple[int, float]:
-    """Return the class with most evidence, and its share.
+def verdict(labels: np.ndarray, amounts: np.ndarray) -> tuple[int, float]:
+    """Return the class with most evidence, and how probable it is.
 
     Args:
         labels: (N,) uint8 class ids, distinct where their amount is not 0.
@@ -87,10 +97,15 @@ def strongest(labels: np.ndarray, amounts: np.ndarray) -> tuple[int, float]:
     Returns:
         (class id, probability); (255, 0.0) when there is no evidence.
     """
-    best, most, total = UNLABELLED, 0.0, 0.0
+    best, first, second, total = UNLABELLED, 0.0, 0.0, 0.0
     for i in range(len(labels)):
         amount = np.float64(amounts[i])
         total += amount
-        if amount > most or (amount == most and amount > 0 and labels[i] < best):
-            best, most = int(labels[i]), amount
-    return best, (most / total if total > 0 else 0.0)
+        if amount > first or (amount == first and amount > 0 and labels[i] < best):
+            best, first, second = int(labels[i]), amount, first
+        elif amount > second:
+            second = amount
+    if total == 0:
+        return UNLABELLED, 0.0
+    certainty = _GAIN * (total / UNIT) ** _GROWTH * (first - second) / total + _OFFSET
+    return best, _MOST_PROBABLE / (1 + np.exp(-certainty))

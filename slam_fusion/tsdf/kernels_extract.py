@@ -5,7 +5,7 @@ import numpy as np
 from numba import prange
 
 from mtl_perception.conventions import UNLABELLED
-from slam_fusion.tsdf.evidence import SLOTS, strongest
+from slam_fusion.tsdf.evidence import SLOTS, verdict
 from slam_fusion.tsdf.jit import jit, jit_parallel
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, pack_key, slot_of
 from slam_fusion.tsdf.kernels_integrate import COLOR_SCALE
@@ -98,9 +98,9 @@ def read_vertices(positions, voxel_size, table, rows, voxels):
                 colors[vertex, 0] = int(red / seen + 0.5)
                 colors[vertex, 1] = int(green / seen + 0.5)
                 colors[vertex, 2] = int(blue / seen + 0.5)
-            label, share = strongest(near_labels[:classes], near_amounts[:classes])
+            label, probability = verdict(near_labels[:classes], near_amounts[:classes])
             labels[vertex] = label
-            confidence[vertex] = share
+            confidence[vertex] = probability
     return colors, labels, confidence
 
 
@@ -136,6 +136,6 @@ def surface_voxels(keys, rows, limit, voxels):
                     keys[block, 1] * BLOCK_SIDE + inside // BLOCK_SIDE % BLOCK_SIDE
                 )
                 coordinates[count, 2] = keys[block, 2] * BLOCK_SIDE + inside // BLOCK_SIDE**2
-                labels[count] = strongest(slot_labels[voxel], slot_evidence[voxel])[0]
+                labels[count] = verdict(slot_labels[voxel], slot_evidence[voxel])[0]
                 count += 1
     return coordinates, labels
