@@ -35,6 +35,7 @@ def write(tmp_path, name, text):
         ("kitti6", 6, {0: "sky", 2: "road", 5: "car"}),
         ("cityscapes19", 19, {0: "road", 11: "person", 18: "bicycle"}),
         ("ade20k32", 32, {0: "other", 4: "floor", 11: "cabinet", 31: "armchair"}),
+        ("pascal21", 21, {0: "background", 15: "person", 20: "tvmonitor"}),
     ],
 )
 def test_built_in_sets_number_their_classes_from_zero(name, count, some):
@@ -46,7 +47,7 @@ def test_built_in_sets_number_their_classes_from_zero(name, count, some):
 
 
 def test_built_in_names_are_the_mapping_keys():
-    assert list(LABEL_SETS) == ["nyu40", "nyu13", "kitti6", "cityscapes19", "ade20k32"]
+    assert list(LABEL_SETS) == ["nyu40", "nyu13", "kitti6", "cityscapes19", "ade20k32", "pascal21"]
     with pytest.raises(KeyError):
         LABEL_SETS["nyu41"]
 

@@ -85,6 +85,50 @@ def check_depth(depth: np.ndarray, name: str) -> np.ndarray:
     return depth.astype(np.float32)
 
 
+def read_ids(path: Path, table: np.ndarray) -> np.ndarray:
+    """Return the class ids of a PNG of raw ids: (H, W) uint8, 255 = unlabelled.
+
+    Args:
+        path: 8 or 16 bits, one channel.
+        table: (N,) int16 class id by raw id; -1 and ids from N on are refused.
+
+    Raises:
+        DataMissing, DataCorrupt: naming the file, and ids that it must not have.
+    """
+    try:
+        raw = decode_compressed_gray(_message(path))
+    except InvalidInput as error:
+        raise DataCorrupt(f"{path}: {error}") from None
+    known = np.full(65536, -1, np.int16)
+    known[: len(table)] = table
+    labels = known[raw]
+    if (labels < 0).any():
+        strange = np.unique(raw[labels < 0])[:10].tolist()
+        raise DataCorrupt(f"{path}: ids {strange} are not in its label set")
+    return labels.astype(np.uint8)
+
+
+def read_array(path: Path, dimensions: int) -> np.ndarray:
+    """Return a NumPy file of numbers.
+
+    Raises:
+        DataMissing, DataCorrupt: naming the file; also for Python objects in it.
+    """
+    try:
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise DataCorrupt(f"{path}: more than {MAX_IMAGE_BYTES} bytes")
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataMissing(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataCorrupt(f"{path}: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataCorrupt(f"{path}: not one array of numbers")
+    if array.ndim != dimensions:
+        raise DataCorrupt(f"{path}: shape {array.shape}, want {dimensions} dimensions")
+    return array
+
+
 def check_size(image: np.ndarray, shape: tuple[int, int], path: Path | str) -> np.ndarray:
     """Return ``image`` if it has (H, W) ``shape``.
 
