@@ -37,6 +37,7 @@ class RoomSet:
     rooms: int = 100
     frames: int = 36  # views of each room
     seed: int = 1000  # of the first room; the next has the next
+    kind: str = ""  # of every room, one of ``layout.KINDS``; empty draws them
     samples: int = 2  # colour is the mean of samples x samples rays per pixel
     rules: ViewRules = ViewRules()
 
@@ -58,6 +59,7 @@ class RoomSet:
         return {
             "content": CONTENT,
             "frames": self.frames,
+            "kind": self.kind,
             "samples": self.samples,
             "rules": {name: _plain(value) for name, value in asdict(self.rules).items()},
         }
@@ -90,18 +92,26 @@ def make_room_set(
     done = {s.seed for s in index.shards if (folder / s.file).is_file()}
     index = replace(index, shards=tuple(s for s in index.shards if s.seed in done))
     missing = [s for s in range(wanted.seed, wanted.seed + wanted.rooms) if s not in done]
+    for shard in _made(folder, missing, wanted, processes):
+        index = replace(index, shards=(*index.shards, shard))
+        index.save(folder)
+        if progress:
+            progress(shard)
+    return index
+
+
+def _made(folder: Path, seeds: list[int], wanted: RoomSet, processes: int) -> Iterator[Shard]:
+    """Yield shards as they are completed."""
+    if min(processes, len(seeds)) <= 1:
+        yield from (make_shard(folder, seed, wanted) for seed in seeds)
+        return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, max(1, len(missing))), context) as pool:
-        jobs = [pool.submit(make_shard, folder, seed, wanted) for seed in missing]
+    with ProcessPoolExecutor(min(processes, len(seeds)), context) as pool:
+        jobs = [pool.submit(make_shard, folder, seed, wanted) for seed in seeds]
         try:
-            for job in as_completed(jobs):
-                index = replace(index, shards=(*index.shards, job.result()))
-                index.save(folder)
-                if progress:
-                    progress(index.shards[-1])
+            yield from (job.result() for job in as_completed(jobs))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    return index
 
 
 def make_shard(folder: Path, seed: int, wanted: RoomSet) -> Shard:
@@ -113,7 +123,7 @@ def make_shard(folder: Path, seed: int, wanted: RoomSet) -> Shard:
 
 def room_samples(seed: int, wanted: RoomSet) -> Iterator[tuple[Sample, np.ndarray]]:
     """Yield the views of a room and their T_world_camera."""
-    room = make_room(seed)
+    room = make_room(seed, wanted.kind)
     rng = np.random.default_rng([seed, 1])
     for number, (camera, pose) in enumerate(random_views(room, wanted.frames, rng, wanted.rules)):
         shutter = []

@@ -13,6 +13,7 @@ def rooms(
     count: Annotated[int, typer.Option("--rooms", help="How many rooms.")] = 100,
     frames: Annotated[int, typer.Option(help="Views of each room.")] = 36,
     seed: Annotated[int, typer.Option(help="Of the first room; the next has the next.")] = 1000,
+    kind: Annotated[str, typer.Option(help="Of every room, as kitchen; empty = all kinds.")] = "",
     processes: Annotated[int, typer.Option(help="Rooms made at once; 0 = one a core.")] = 0,
 ) -> None:
     """Make training samples of synthetic rooms; go on where a run was stopped."""
@@ -22,7 +23,7 @@ def rooms(
 
     from mtl_perception.synthetic.room_set import RoomSet, make_room_set
 
-    wanted = RoomSet(rooms=count, frames=frames, seed=seed)
+    wanted = RoomSet(rooms=count, frames=frames, seed=seed, kind=kind)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("rooms", total=count)
