@@ -10,8 +10,8 @@ IMAGE_TRANSPORTS = ("raw", "compressed")
 INPUT_QOS = ("sensor_latest", "sensor_queue", "reliable")
 LABEL_ENCODINGS = ("mono8", "16SC1")
 
-LIVE = frozenset(field.name for field in fields(PredictorConfig))
-"""Parameters that may be set while the node runs: another network is loaded for them."""
+LIVE = frozenset({field.name for field in fields(PredictorConfig)} | {"mask_classes"})
+"""Parameters that may be set while the node runs: a network is loaded for them."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,19 @@
 """Networks with lively random weights, and what plain torch makes of an image with them."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mtl_perception.labels import LABEL_SETS
+from mtl_perception.networks.checkpoint import save_network
 from mtl_perception.networks.presets import build, find_preset
+
+FOCAL_PX = 585.0
+"""Of the camera that ``save_indoor``'s network was trained for."""
 
 
 def lively_network(preset: str = "nekrasov-nyud", seed: int = 0, **changes: object) -> nn.Module:
@@ -62,3 +68,18 @@ def plain_torch(
     probability = F.softmax(full["labels"], dim=0)
     labels = full["labels"].argmax(dim=0)
     return PlainPrediction(full["labels"], probability, labels, full["depth"][0].abs(), normals)
+
+
+def save_indoor(folder: Path) -> Path:
+    """Write a network that gives labels of nyu40, depth and normals."""
+    path = folder / "indoor.safetensors"
+    network = lively_network("nekrasov-nyud-normals")
+    save_network(path, network, LABEL_SETS["nyu40"], focal_px=FOCAL_PX)
+    return path
+
+
+def save_outdoor(folder: Path) -> Path:
+    """Write a network that gives labels of kitti6 and depth."""
+    path = folder / "outdoor.safetensors"
+    save_network(path, lively_network("nekrasov-kitti"), LABEL_SETS["kitti6"])
+    return path

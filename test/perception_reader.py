@@ -86,10 +86,15 @@ class Reader:
         """Newest diagnostic values."""
         return {value.key: value.value for value in self.status().values}
 
-    def fresh_values(self) -> dict[str, str]:
-        """Diagnostic values of a report that is still to come."""
+    def fresh_status(self) -> DiagnosticStatus:
+        """Status that is still to come."""
         self.received["diagnostics"].clear()
         self.spin_until(lambda: bool(self.values()), "a report")
+        return self.status()
+
+    def fresh_values(self) -> dict[str, str]:
+        """Diagnostic values of a report that is still to come."""
+        self.fresh_status()
         return self.values()
 
     def set_parameters(self, **values: object) -> SetParametersResult:
