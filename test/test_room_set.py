@@ -33,20 +33,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_set_that_was_killed_goes_on_to_the_same_bytes(folder, tmp_path):
-    options = [
-        "--rooms",
-        "2",
-        "--frames",
-        "3",
-        "--seed",
-        "8",
-        "--kind",
-        "corridor",
-        "--processes",
-        "1",
-    ]
     command = [sys.executable, "-m", "slam_fusion.commands.cli", "rooms", "-o", str(tmp_path)]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    command += ["--rooms=2", "--frames=3", "--seed=8", "--kind=corridor", "--processes=1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while not (tmp_path / "index.json").exists():  # the first room is there, the second is not
         assert process.poll() is None
         time.sleep(0.02)
