@@ -8,6 +8,7 @@ import typer
 
 from mtl_perception.conventions import DenseSlamError
 from slam_fusion.commands import (
+    cli_ablate,
     cli_eval,
     cli_evaluate,
     cli_map,
@@ -26,7 +27,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (cli_map, cli_nodes, cli_tools, cli_eval, cli_evaluate, cli_rooms, cli_train):
+for module in (
+    cli_map,
+    cli_nodes,
+    cli_tools,
+    cli_eval,
+    cli_evaluate,
+    cli_rooms,
+    cli_train,
+    cli_ablate,
+):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 app.add_typer(cli_models.app, name="models")

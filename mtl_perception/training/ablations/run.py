@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train every arm of a study with every seed; what is finished is not done again."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mtl_perception.conventions import InvalidInput
+from mtl_perception.evaluation.depth import DepthConfig
+from mtl_perception.evaluation.evaluate import EvaluationConfig, evaluate_model
+from mtl_perception.networks.config import NetworkConfig
+from mtl_perception.networks.nekrasov import NekrasovConfig
+from mtl_perception.training.ablations.results import (
+    Result,
+    load_result,
+    result_file,
+    store_result,
+)
+from mtl_perception.training.ablations.small_data import PART, SampleList
+from mtl_perception.training.ablations.studies import Arm, find_study
+from mtl_perception.training.config import OptimizerConfig, TrainConfig, ViewConfig
+from mtl_perception.training.engine import Engine, TrainingDiverged
+from mtl_perception.training.loader import Loader, Mixture
+from mtl_perception.training.objective import objective_for
+from mtl_perception.training.photometric import Photometric
+from mtl_perception.training.precision import device_of
+from mtl_perception.training.schedule import ScheduleConfig
+from mtl_perception.training.start import start_weights
+from mtl_perception.training.validation import headline, predictor_of
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """The budget, the same for all arms of a study."""
+
+    steps: int = 300
+    batch: int = 8  # images of a step
+    seeds: int = 3
+    height: int = 64  # of the images, pixels
+    images: int = 1200  # to learn from, at most
+    test_images: int = 150  # to be judged on, at most
+    expert_steps: int = 600  # of the expert, which learns labels alone
+    start: str = ""  # weights for the encoder of Nekrasov networks, .tflite too; "" = random
+    precision: str = "auto"  # as that of a training run
+    threads: int = 2
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse budgets of nothing.
+
+        Raises:
+            InvalidInput: with the values.
+        """
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise InvalidInput(f"ablation: {name} {getattr(self, name)}, want {least} or more")
+
+
+_LEAST = dict.fromkeys(("steps", "batch", "seeds", "images", "test_images", "expert_steps"), 1)
+_LEAST["height"] = 32
+
+_SAYS_NOTHING = ("seeds", "threads", "device")
+"""Fields of the budget that do not change a finished arm."""
+
+_COLORS = Photometric(blur_chance=0, noise_chance=0)
+"""Noise that differs from frame to frame would be a teacher of its own to X-Distill."""
+
+
+class Stopped(Exception):
+    """The work was asked to end."""
+
+
+def run_study(
+    name: str,
+    config: AblationConfig,
+    train: SampleList,
+    test: SampleList,
+    folder: Path,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Result]:
+    """Yield the result of every arm and seed as it comes; finished ones are read.
+
+    Seed by seed, so that a study that is cut short has all arms of its first seeds.
+
+    Args:
+        name: of the study.
+        config: the budget.
+        train: images to learn from.
+        test: images to judge on.
+        folder: for the results of all studies.
+        stopped: asked after every step; True ends the work.
+
+    Raises:
+        InvalidInput: no such study, or ``folder`` holds arms of another budget or other data.
+        TrainingDiverged: a loss is not finite.
+        OSError: the folder cannot be written.
+    """
+    study = find_study(name)
+    torch.set_num_threads(config.threads)
+    about = {k: v for k, v in asdict(config).items() if k not in _SAYS_NOTHING}
+    about |= {"train": train.fingerprint, "test": test.fingerprint}
+    for seed in range(config.seeds):
+        for title, arm in study.arms.items():
+            path = result_file(folder, name, title, seed)
+            result = load_result(path, about)
+            if result is None:
+                try:
+                    result = _Trial(arm, config, seed, stopped).run(title, train, test)
+                except Stopped:
+                    return
+                store_result(path, result, about)
+            yield result
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One arm with one seed."""
+
+    arm: Arm
+    config: AblationConfig
+    seed: int
+    stopped: Callable[[], bool]
+
+    def run(self, title: str, train: SampleList, test: SampleList) -> Result:
+        began = time.monotonic()
+        measures: dict[str, float] = {}
+        if self.arm.labels == "part only":
+            train = train.first(PART)
+        elif self.arm.labels == "part":
+            train = train.relabelled(PART, lambda _: None)
+        elif self.arm.labels == "expert":
+            expert = NekrasovConfig(tasks=("labels",), separable_pool=True)
+            network, _ = self._trained(expert, self.config.expert_steps, train.first(PART))
+            measures = {f"expert {k}": v for k, v in _judged(network, train, test).items()}
+            predict = predictor_of(network)
+            train = train.relabelled(PART, lambda sample: predict(sample).labels)
+        network, loss = self._trained(self.arm.network, self.config.steps, train)
+        measures |= _judged(network, train, test)
+        return Result(title, self.seed, measures, loss, time.monotonic() - began)
+
+    def _trained(
+        self, network_config: NetworkConfig, steps: int, train: SampleList
+    ) -> tuple[nn.Module, float]:
+        """Return the network (mean of its weights) and its last loss."""
+        camera = train[0].intrinsics
+        view = ViewConfig(camera.height, camera.width, zoom_min=1.0, zoom_max=1.3, colors=_COLORS)
+        settings = TrainConfig(
+            view=view,
+            loss=self.arm.loss,
+            optimizer=OptimizerConfig(),
+            schedule=ScheduleConfig(warmup=min(ScheduleConfig.warmup, steps // 6)),
+            steps=steps,
+            batch=self.config.batch,
+            seed=self.seed,
+            precision=self.config.precision,
+        )
+        torch.manual_seed(self.seed)
+        network = network_config.build()
+        mixture = Mixture((train,), (1.0,))
+        if self.config.start and isinstance(network_config, NekrasovConfig):
+            start_weights(network, Path(self.config.start), mixture)
+        objective = objective_for(network_config, self.arm.loss)
+        engine = Engine(settings, network, objective, device_of(self.config.device))
+        loader = Loader(mixture, view, camera.fx, self.seed, self.config.batch)
+        loss = float("nan")
+        for number, images in loader.batches(0, steps, workers=1):
+            step = engine.step(images)
+            if step.problem:
+                raise TrainingDiverged(f"step {number}: {step.problem}")
+            engine.state.step, loss = number + 1, step.losses["total"]
+            if self.stopped():
+                raise Stopped
+        network.load_state_dict(engine.mean.state)
+        return network.eval(), loss
+
+
+def _judged(network: nn.Module, train: SampleList, test: SampleList) -> dict[str, float]:
+    """Return the main measures; depth was learnt for the training images' focal length."""
+    how = EvaluationConfig(DepthConfig(median_scaling=not network.config.is_metric))
+    predict = predictor_of(network, focal_px=train[0].intrinsics.fx)
+    found = headline(evaluate_model(predict, test, how))
+    return {k: float(v) for k, v in found.items()}
