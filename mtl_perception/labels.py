@@ -14,7 +14,7 @@ import numpy as np
 from mtl_perception.conventions import MAX_CLASSES, UNLABELLED, InvalidInput
 from mtl_perception.label_files import parse_csv, parse_json, parse_yaml, read_text
 
-BUILT_IN = ("nyu40", "nyu13", "kitti6", "cityscapes19", "ade20k32", "pascal21")
+BUILT_IN = ("nyu40", "nyu13", "kitti6", "cityscapes19", "ade20k32", "voc21")
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def open_pascal(
     K = camera_matrix(500, 500, 249.5, 187) if camera is None else camera
     reading = Reading(
         OneCamera(K, "the given camera"),
-        label_set=LABEL_SETS["pascal21"],
-        id_table=id_table(LABEL_SETS["pascal21"]),
+        label_set=LABEL_SETS["voc21"],
+        id_table=id_table(LABEL_SETS["voc21"]),
         normal_axes=normals,
     )
     return ImageFiles(f"PASCAL-Context {split}", rows, reading)
