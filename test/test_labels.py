@@ -140,6 +140,7 @@ def test_every_shipped_remap_names_classes_that_exist():
     }
     assert set(tables) == {
         ("nyu40", "nyu13"),
+        ("nyu40", "ade20k32"),
         ("ade20k32", "nyu40"),
         ("ade20k32", "nyu13"),
         ("cityscapes19", "kitti6"),
@@ -163,6 +164,16 @@ def test_the_way_to_nyu13_is_the_one_by_nyu40(name):
     source, nyu40, nyu13 = (LABEL_SETS[n] for n in (name, "nyu40", "nyu13"))
     by_nyu40 = remap_table(nyu40, nyu13)[remap_table(source, nyu40)]
     np.testing.assert_array_equal(remap_table(source, nyu13), by_nyu40)
+
+
+def test_nyu40_and_ade20k32_agree_both_ways():
+    """All but the classes that became part of a wider one come back as they were."""
+    ade, nyu40 = LABEL_SETS["ade20k32"], LABEL_SETS["nyu40"]
+    to_nyu40, to_ade = remap_table(ade, nyu40), remap_table(nyu40, ade)
+    known = np.flatnonzero(to_ade[:40] != 255)
+    np.testing.assert_array_equal(to_nyu40[to_ade[known]], known)
+    lost = [ade.names[i] for i in range(32) if to_nyu40[i] != 255 and to_ade[to_nyu40[i]] != i]
+    assert lost == ["plant", "armchair"]
 
 
 def test_remap_tables_compose():
