@@ -44,7 +44,7 @@ class ModelEntry:
     size_bytes: int
     sha256: str  # lower-case hex
     licence: str  # SPDX identifier of the weights
-    runtime: str  # key of inference.runtimes.RUNTIMES
+    runtime: str  # key of inference.runtimes.RUNTIMES, or auto
     label_set: str  # meaning of its channels, a name in labels.LABEL_SETS
     input: str  # how images must come, for people
     description: str

@@ -28,7 +28,8 @@ class PredictorConfig:
 
     model: str = "deeplab-ade20k"  # name in models.MODELS, or a file
     device: str = "auto"  # auto, cpu, cuda
-    precision: str = "auto"  # auto, or what the file's runtime has: int8; fp32; bf16
+    precision: str = "auto"  # auto, or what the file's runtime has: int8, fp32, bf16, fp16
+    runtime: str = "auto"  # auto: the fastest installed; or litert, onnx, openvino, torch, cuda
     threads: int = 2  # CPU threads; 0 = one for each core
     label_set: str = ""  # set of the labels that come out; "" = the network's own. For a file that
     # does not say it, nor the registry: the set its channels are in
@@ -76,7 +77,9 @@ class Predictor:
         path = find_model(config.model)
         entry = entry_of_file(path)
         threads = config.threads or os.cpu_count() or 1
-        self._network = open_network(path, entry, config.device, config.precision, threads)
+        self._network = open_network(
+            path, entry, config.device, config.precision, threads, config.runtime
+        )
         self.gives_depth = self._network.gives_depth
         self.gives_normals = self._network.gives_normals
         self.runtime, self.device = self._network.runtime, self._network.device

@@ -40,7 +40,7 @@ def file(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor(file: Path) -> Predictor:
-    return Predictor(PredictorConfig(model=str(file), device="cpu"))
+    return Predictor(PredictorConfig(model=str(file), device="cpu", runtime="onnx"))
 
 
 @pytest.mark.parametrize("shape", [(240, 320), (97, 130), (131, 450), (32, 33)])
@@ -85,7 +85,7 @@ def test_running_an_exported_network_needs_no_torch(file: Path) -> None:
     script = f"""
 import sys
 from mtl_perception.predictor import Predictor, PredictorConfig
-predictor = Predictor(PredictorConfig(model={str(file)!r}, device="cpu"))
+predictor = Predictor(PredictorConfig(model={str(file)!r}, device="cpu", runtime="onnx"))
 predictor.warm_up((64, 64))
 assert "torch" not in sys.modules
 """

@@ -43,9 +43,9 @@ def may_import_ros(path: Path) -> bool:
 
 
 def needs_torch(path: Path) -> bool:
-    """Whether the file is one of those that run only where the extra ``torch`` is installed."""
-    torch_only = path.parent.name in ("networks", "training")
-    return torch_only or path.name.startswith(("torch_", "onnx_"))
+    """Whether the file is one of those that load torch or a runtime beside it."""
+    torch_only = not {"networks", "training"}.isdisjoint(path.relative_to(ROOT).parts)
+    return torch_only or path.name.startswith(("torch_", "onnx_", "openvino_"))
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -47,7 +47,7 @@ def file(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor(file: Path) -> Predictor:
-    return Predictor(PredictorConfig(model=str(file), device="cpu"))
+    return Predictor(PredictorConfig(model=str(file), device="cpu", runtime="torch"))
 
 
 def image(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -84,9 +84,9 @@ def test_labels_confidence_depth_and_normals_are_those_of_plain_torch(
 def test_the_other_joint_networks_come_through_the_same_door(preset: str, tmp_path: Path) -> None:
     model, rgb = lively_network(preset), image((67, 90))
     save_network(tmp_path / "net.safetensors", model, NYU)
-    prediction = Predictor(PredictorConfig(model=str(tmp_path / "net.safetensors"), device="cpu"))(
-        rgb
-    )
+    prediction = Predictor(
+        PredictorConfig(model=str(tmp_path / "net.safetensors"), device="cpu", runtime="torch")
+    )(rgb)
     expected = plain_torch(model, rgb)
     assert (prediction.labels == expected.labels.numpy()).mean() > 0.995
     scale = float(expected.depth.max())
@@ -103,7 +103,9 @@ def test_bf16_is_close_to_fp32(file: Path) -> None:
 
 def test_the_file_says_what_its_classes_are(predictor: Predictor, file: Path) -> None:
     assert predictor.label_set == NYU and predictor.gives_depth
-    coarse = Predictor(PredictorConfig(model=str(file), device="cpu", label_set="nyu13"))
+    coarse = Predictor(
+        PredictorConfig(model=str(file), device="cpu", runtime="torch", label_set="nyu13")
+    )
     assert coarse.label_set == LABEL_SETS["nyu13"]
     assert coarse(image((64, 64))).labels.max() < 13
 
@@ -115,20 +117,24 @@ def test_of_two_data_sets_one_decides(tmp_path: Path) -> None:
     rgb = image((64, 96))
     scores = plain_torch(model, rgb).scores
     for name, channels in (("nyu40", scores[:40]), ("kitti6", scores[40:])):
-        predictor = Predictor(PredictorConfig(model=str(file), device="cpu", label_set=name))
+        predictor = Predictor(
+            PredictorConfig(model=str(file), device="cpu", runtime="torch", label_set=name)
+        )
         prediction = predictor(rgb)
         wanted = np.array([c.id for c in LABEL_SETS[name].classes])[channels.argmax(dim=0).numpy()]
         assert (prediction.labels == wanted).mean() > 0.999
         best = F.softmax(channels, dim=0).max(dim=0).values
         np.testing.assert_allclose(prediction.confidence, best.numpy(), atol=2e-5)
     with pytest.raises(InvalidInput, match="knows nyu40 and kitti6: say with label_set"):
-        Predictor(PredictorConfig(model=str(file), device="cpu"))
+        Predictor(PredictorConfig(model=str(file), device="cpu", runtime="torch"))
 
 
 def test_a_label_set_of_another_size_is_refused(model: nn.Module, tmp_path: Path) -> None:
     save_network(tmp_path / "net.safetensors", model, LABEL_SETS["nyu13"])
     with pytest.raises(ModelUnsupported, match="40 classes, but label set 'nyu13' has 13"):
-        Predictor(PredictorConfig(model=str(tmp_path / "net.safetensors"), device="cpu"))
+        Predictor(
+            PredictorConfig(model=str(tmp_path / "net.safetensors"), device="cpu", runtime="torch")
+        )
 
 
 def test_a_network_without_classes_is_refused(tmp_path: Path) -> None:
@@ -187,7 +193,7 @@ def test_at_another_height_the_maps_are_those_of_the_resized_image_brought_back(
     how = cv2.INTER_AREA if height < shape[0] else cv2.INTER_LINEAR
     small = cv2.resize(rgb, (width, height), interpolation=how)
     expected = plain_torch(model, small, size=shape)
-    config = PredictorConfig(model=str(file), device="cpu", input_height=height)
+    config = PredictorConfig(model=str(file), device="cpu", runtime="torch", input_height=height)
     prediction = Predictor(config)(rgb)
     ranked = expected.probability.topk(2, dim=0).values
     clear = (ranked[0] - ranked[1] > 1e-4).numpy()
@@ -205,7 +211,7 @@ def test_depth_of_a_canonical_camera_is_scaled_to_the_camera_at_hand(
     """Half the image's pixels halve its focal length, as another lens would."""
     path, rgb = tmp_path / "net.safetensors", image((96, 128))
     save_network(path, model, NYU, focal_px=585.0, input_height=48)
-    stored = Predictor(PredictorConfig(model=str(path), device="cpu"))
+    stored = Predictor(PredictorConfig(model=str(path), device="cpu", runtime="torch"))
     as_it_is = plain_torch(
         model, cv2.resize(rgb, (64, 48), interpolation=cv2.INTER_AREA), size=(96, 128)
     ).depth.numpy()
@@ -230,13 +236,13 @@ def test_the_temperature_of_the_file_and_of_the_user_multiply(
 ) -> None:
     path, rgb = tmp_path / "net.safetensors", image((64, 96))
     save_network(path, model, NYU, temperature=4.0)
-    config = PredictorConfig(model=str(path), device="cpu", temperature=0.5)
+    config = PredictorConfig(model=str(path), device="cpu", runtime="torch", temperature=0.5)
     expected = F.softmax(plain_torch(model, rgb).scores / 2, dim=0).max(dim=0).values
     confidence = Predictor(config)(rgb).confidence
     np.testing.assert_allclose(confidence, expected.numpy(), atol=2e-5)
 
 
 def test_an_image_that_would_be_too_wide_at_the_height_wanted_is_named(file: Path) -> None:
-    config = PredictorConfig(model=str(file), device="cpu", input_height=480)
+    config = PredictorConfig(model=str(file), device="cpu", runtime="torch", input_height=480)
     with pytest.raises(InvalidInput, match="2000x40 image would be 24000x480"):
         Predictor(config)(np.zeros((40, 2000, 3), np.uint8))

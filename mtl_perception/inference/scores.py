@@ -43,7 +43,7 @@ class Network(Protocol):
     channels: int  # classes scored
     gives_depth: bool
     gives_normals: bool
-    runtime: str  # what runs it, a key of runtimes.RUNTIMES: litert, torch, onnx
+    runtime: str  # what runs it, a key of runtimes.RUNTIMES
     device: str  # where: cpu, or the name of the GPU
     precision: str  # in which it computes: fp32, bf16, int8
     focal_px: float  # its depth is as a camera of this focal length would see it; 0: just metres

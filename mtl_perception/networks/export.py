@@ -14,13 +14,7 @@ from torch.export import Dim
 from mtl_perception.inference.dense_outputs import MIN_SIDE
 from mtl_perception.labels import LabelSet
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
-
-OPSET = 18
-"""Version of ONNX's operators: the oldest whose Resize has what the networks need."""
-
-INPUT = "images"
-"""Name of the input: (1, 3, height, width) float32 RGB, ImageNet-normalised."""
-
+from mtl_perception.networks.graph_builder import INPUT, OPSET
 
 # It warns that torchvision is missing, whose operators no network here has.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -63,6 +57,25 @@ def export_onnx(
         InvalidInput: a number out of its range.
         OSError: the folder cannot be written, or the disk is full.
     """
+    metadata = NetworkMetadata(
+        model.config.to_dict(), label_sets, focal_px, temperature, input_height
+    )
+    proto = to_onnx(model, metadata)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(proto.SerializeToString())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def to_onnx(model: nn.Module, metadata: NetworkMetadata) -> onnx.ModelProto:
+    """Return a network as ``export_onnx`` writes it.
+
+    Args:
+        model: a network of ``presets.build``; left as it is, but in evaluation mode.
+        metadata: travels inside.
+    """
     size = {2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # about torch's own code
@@ -76,13 +89,5 @@ def export_onnx(
             verbose=False,
         )
     proto = program.model_proto
-    metadata = NetworkMetadata(
-        model.config.to_dict(), label_sets, focal_px, temperature, input_height
-    )
     onnx.helper.set_model_props(proto, metadata.to_strings())
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(proto.SerializeToString())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return proto
