@@ -103,13 +103,14 @@ def run_study(
     torch.set_num_threads(config.threads)
     about = {k: v for k, v in asdict(config).items() if k not in _SAYS_NOTHING}
     about |= {"train": train.fingerprint, "test": test.fingerprint}
+    encoder = _encoder(config.start, train) if config.start else None
     for seed in range(config.seeds):
         for title, arm in study.arms.items():
             path = result_file(folder, name, title, seed)
             result = load_result(path, about)
             if result is None:
                 try:
-                    result = _Trial(arm, config, seed, stopped).run(title, train, test)
+                    result = _Trial(arm, config, seed, encoder, stopped).run(title, train, test)
                 except Stopped:
                     return
                 store_result(path, result, about)
@@ -123,6 +124,7 @@ class _Trial:
     arm: Arm
     config: AblationConfig
     seed: int
+    encoder: dict[str, torch.Tensor] | None  # of Nekrasov networks, to start from
     stopped: Callable[[], bool]
 
     def run(self, title: str, train: SampleList, test: SampleList) -> Result:
@@ -160,12 +162,11 @@ class _Trial:
         )
         torch.manual_seed(self.seed)
         network = network_config.build()
-        mixture = Mixture((train,), (1.0,))
-        if self.config.start and isinstance(network_config, NekrasovConfig):
-            start_weights(network, Path(self.config.start), mixture)
+        if self.encoder and isinstance(network_config, NekrasovConfig):
+            network.encoder.load_state_dict(self.encoder)
         objective = objective_for(network_config, self.arm.loss)
         engine = Engine(settings, network, objective, device_of(self.config.device))
-        loader = Loader(mixture, view, camera.fx, self.seed, self.config.batch)
+        loader = Loader(Mixture((train,), (1.0,)), view, camera.fx, self.seed, self.config.batch)
         loss = float("nan")
         for number, images in loader.batches(0, steps, workers=1):
             step = engine.step(images)
@@ -176,6 +177,13 @@ class _Trial:
                 raise Stopped
         network.load_state_dict(engine.mean.state)
         return network.eval(), loss
+
+
+def _encoder(start: str, train: SampleList) -> dict[str, torch.Tensor]:
+    """Return the weights that every Nekrasov network of a study starts its encoder from."""
+    network = NekrasovConfig().build()
+    start_weights(network, Path(start), Mixture((train,), (1.0,)))
+    return network.encoder.state_dict()
 
 
 def _judged(network: nn.Module, train: SampleList, test: SampleList) -> dict[str, float]:
