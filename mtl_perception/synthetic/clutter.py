@@ -390,8 +390,8 @@ def shoes(rng: np.random.Generator) -> Pieces:
     patches = []
     for x in (-0.06, 0.06):
         patches += box((x - 0.04, -0.13, 0), (x + 0.04, 0.13, 0.018), sole)
-        patches.append(ellipsoid((x, 0.05, 0.03), (0.042, 0.09, 0.045), leather, 10))
-        patches.append(ellipsoid((x, -0.06, 0.05), (0.042, 0.075, 0.065), leather, 10))
+        patches.append(ellipsoid((x, 0.05, 0.046), (0.042, 0.09, 0.045), leather, 10))
+        patches.append(ellipsoid((x, -0.06, 0.066), (0.042, 0.075, 0.065), leather, 10))
     return [Item("clothes", patches)]
 
 

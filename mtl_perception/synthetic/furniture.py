@@ -14,7 +14,7 @@ from mtl_perception.synthetic.materials import (
     rug,
     wood,
 )
-from mtl_perception.synthetic.patches import Patch, box, pillow, quad, rounded_box
+from mtl_perception.synthetic.patches import Patch, box, leaning, pillow, quad, rounded_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +79,8 @@ def sofa(width: float, color: Color) -> Item:
 
 
 def sofa_pillow(color: Color, lean_deg: float) -> Item:
-    """Cushion leaning back."""
-    lean = np.radians(lean_deg)
-    T = np.eye(4)
-    T[1:3, 1:3] = [[np.cos(lean), -np.sin(lean)], [np.sin(lean), np.cos(lean)]]
-    return Item("pillow", [p.moved(T) for p in pillow(0.42, 0.15, fabric(color))])
+    """Cushion leaning back on y = 0."""
+    return Item("pillow", leaning(pillow(0.42, 0.15, fabric(color)), lean_deg))
 
 
 def bookshelf(width: float, height: float, shelves: int, color: Color) -> Item:

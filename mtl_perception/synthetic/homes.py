@@ -202,7 +202,7 @@ def work_place(room: Placement, style: Style) -> bool:
     seat = (
         seating.office_chair(rng, style) if chance(rng, 0.75) else seating.plain_chair(rng, style)
     )
-    out = depth + rng.uniform(0.0, 0.4)
+    out = depth + rng.uniform(0.18, 0.5)
     seat = seat.placed(rng.uniform(-0.1, 0.1), out, 0, 180 + rng.uniform(-50, 50))
     return room.against_wall([*items, seat], front=0.15) is not None
 
@@ -282,11 +282,11 @@ def small_table(rng: np.random.Generator, style: Style) -> list[Item]:
     """Side table with a lamp, a plant or papers on it; its back is on y = 0."""
     width, depth, height = rng.uniform(0.35, 1.1), rng.uniform(0.3, 0.5), rng.uniform(0.4, 0.8)
     top = casework.table(rng, style, width, depth, height)
-    low, high = bounds([top])
+    high = bounds([top])[1]
     makers = (fixtures.table_lamp, *clutter.SHELF_THINGS, clutter.magazine, clutter.papers)
     things = clutter.choose(makers, int(rng.integers(1, 4)), rng)
-    area = (0.7 * low[0], 0.7 * low[1], 0.7 * high[0], 0.7 * high[1], high[2])
-    loose = scatter(things, tuple(map(float, area)), rng)
+    x, y, z = (float(v) for v in high)
+    loose = scatter(things, (-0.7 * x, -0.7 * y, 0.7 * x, 0.7 * y, z), rng)
     return [item.placed(0, float(high[1])) for item in (top, *loose)]
 
 

@@ -185,3 +185,11 @@ def tipped(patches: list[Patch], degrees: float, pivot: Vector = (0, 0, 0)) -> l
     T[1:3, 1:3] = [[c, -s], [s, c]]
     T[:3, 3] = np.asarray(pivot) - T[:3, :3] @ np.asarray(pivot)
     return [patch.moved(T) for patch in patches]
+
+
+def leaning(patches: list[Patch], degrees: float) -> list[Patch]:
+    """Return what lay on z = 0 tilted up by ``degrees``, leaning back on y = 0, down on z = 0."""
+    tilted = tipped(patches, 180 - degrees)
+    T = np.eye(4)
+    T[1:3, 3] = -np.min([p.grid[..., 1:].min(axis=(0, 1)) for p in tilted], axis=0)
+    return [patch.moved(T) for patch in tilted]

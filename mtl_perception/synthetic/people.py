@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simple human figures, standing or sitting, facing +y; clothed in many colours."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mtl_perception.synthetic.furniture import Item
@@ -19,7 +21,7 @@ def person(rng: np.random.Generator, *, sitting: bool) -> Item:
     top = patterned(rng)
     trousers = fabric(cloth_color(rng), 0.14)
     shoes = plaster(tone(rng, (0, 0.5), (0.05, 0.5)))
-    hips = 0.53 if sitting else 0.9
+    hips = 0.56 if sitting else 0.9
     patches = _trunk(hips, top, skin, hair, rng)
     for side in (-1, 1):
         patches += _arm(side, hips, top, skin, sitting, rng)
@@ -62,11 +64,11 @@ def _trunk(
     return patches
 
 
-def _limb(points: list[Vector], radii: list[float], cloth: Material) -> Patch:
+def _limb(points: Sequence[Vector], radii: list[float], cloth: Material) -> Patch:
     """A limb bent softly at its middle joint."""
     a, b, c = (np.asarray(p) for p in points)
     line = [a, (a + b) / 2, (a + 6 * b + c) / 8, (b + c) / 2, c]
-    thick = list(np.interp([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1], radii))
+    thick = [float(r) for r in np.interp([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1], radii)]
     return swept([(float(x), float(y), float(z)) for x, y, z in line], thick, cloth, 12)
 
 
@@ -77,9 +79,10 @@ def _arm(
     elbow = (0.25 * side, rng.uniform(-0.06, 0.06), hips + 0.2)
     wrist = (0.22 * side, rng.uniform(0.0, 0.22), hips + rng.uniform(-0.05, 0.18))
     if sitting:
-        wrist = (0.15 * side, 0.22, hips + 0.13)
+        wrist = (0.15 * side, 0.24, hips + 0.27)
     bare = rng.random() < 0.4
-    sleeve = tuple(0.7 * e + 0.3 * w for e, w in zip(elbow, wrist, strict=True))
+    x, y, z = (0.7 * e + 0.3 * w for e, w in zip(elbow, wrist, strict=True))
+    sleeve = (x, y, z)
     patches = [_limb([shoulder, elbow, sleeve if bare else wrist], [0.06, 0.048, 0.036], top)]
     if bare:
         patches.append(_limb([elbow, sleeve, wrist], [0.036, 0.034, 0.026], skin))
@@ -101,5 +104,5 @@ def _leg(
         step = rng.uniform(-0.08, 0.08)
         knee, foot = (0.1 * side, 0.5 * step + 0.01, 0.48), (0.1 * side, step, 0.07)
     leg = _limb([hip, knee, foot], [0.095, 0.072, 0.055], cloth)
-    toe = (foot[0], foot[1] + 0.06, 0.04)
+    toe = (foot[0], foot[1] + 0.06, 0.043)
     return [leg, ellipsoid(toe, (0.045, 0.13, 0.042), shoes, 12)]

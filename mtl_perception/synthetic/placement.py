@@ -145,7 +145,7 @@ class Placement:
         front: float,
     ) -> bool:
         boxes = [footprint(*extent, T) for extent in extents]
-        if not all(self._inside(box) for box in boxes):
+        if not all(self._inside(low, high, T) for low, high in extents):
             return False
         mats = [b for b, i in zip(boxes, piece, strict=True) if i.class_name == "floor mat"]
         solid = [b for b, i in zip(boxes, piece, strict=True) if i.class_name != "floor mat"]
@@ -154,8 +154,9 @@ class Placement:
         if any(self._taken.meets(box) or self._free.meets(box) for box in solid):
             return False
         if front > 0:
-            before = footprint(*_before(extents, front), T)
-            if self._taken.meets(before) or not self._inside(before):
+            space = _before(extents, front)
+            before = footprint(*space, T)
+            if self._taken.meets(before) or not self._inside(*space, T):
                 return False
             self._free.add(before)
         # What stands on a mat, even in part, stands as high as the mat.
@@ -169,14 +170,16 @@ class Placement:
         self.items += [item.moved(raised) for item in piece]
         return True
 
-    def _inside(self, box: Footprint) -> bool:
-        corners, tolerance = box.corners(), THIN / 2
+    def _inside(self, low: np.ndarray, high: np.ndarray, T: np.ndarray) -> bool:
+        sides = np.array(
+            [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
+        )
+        corners, tolerance = sides @ T[:2, :2].T + T[:2, 3], 1e-6
         width, depth, height = self.size
         return bool(
             (corners > -tolerance).all()
-            and (corners[:, 0] < width + tolerance).all()
-            and (corners[:, 1] < depth + tolerance).all()
-            and box.high < height + tolerance
+            and (corners < (width + tolerance, depth + tolerance)).all()
+            and high[2] + T[2, 3] < height + tolerance
         )
 
     def along(self, wall: int) -> float:

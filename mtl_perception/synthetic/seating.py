@@ -12,6 +12,7 @@ from mtl_perception.synthetic.patches import (
     Patch,
     box,
     ellipsoid,
+    leaning,
     pillow,
     rod,
     rounded_box,
@@ -102,7 +103,7 @@ def _shell_chair(rng: np.random.Generator, style: Style) -> Item:
     legs = [
         rod(
             (0.5 * x, 0.5 * y, seat - 0.02),
-            (x, y, 0),
+            (x, y, 0.012),
             0.012,
             style.metallic if rng.random() < 0.5 else style.wood,
             8,
@@ -119,7 +120,7 @@ def _shell_chair(rng: np.random.Generator, style: Style) -> Item:
 def _folding_chair(rng: np.random.Generator, style: Style) -> Item:
     metal, pad = c.brushed(pick(METALS, rng)), plaster(cloth_color(rng), 0.03)
     patches = [
-        rod((x, s * 0.22, 0.0), (x, -s * 0.18, 0.86 if s > 0 else 0.44), 0.013, metal)
+        rod((x, s * 0.22, 0.012), (x, -s * 0.18, 0.86 if s > 0 else 0.44), 0.013, metal)
         for x in (-0.2, 0.2)
         for s in (1, -1)
     ]
@@ -167,7 +168,7 @@ def stool(rng: np.random.Generator, style: Style) -> Item:
     ]
     leg = style.metallic if rng.random() < 0.5 else style.wood
     patches += [
-        rod((0.1 * a, 0.1 * b, height - 0.04), (0.17 * a, 0.17 * b, 0), 0.014, leg)
+        rod((0.1 * a, 0.1 * b, height - 0.04), (0.17 * a, 0.17 * b, 0.012), 0.014, leg)
         for a in (-1, 1)
         for b in (-1, 1)
     ]
@@ -201,9 +202,10 @@ def couch(rng: np.random.Generator, style: Style) -> list[Item]:
         width, seat = rng.uniform(1.4, 2.5), rng.uniform(0.38, 0.48)
         body = _couch_body(rng, style, width, seat)
     items = [body]
-    for x in np.linspace(-width / 2 + 0.45, width / 2 - 0.45, int(rng.integers(1, 5))):
+    most = int((width - 0.5) / 0.46)
+    for x in np.linspace(-width / 2 + 0.47, width / 2 - 0.47, int(rng.integers(1, most + 1))):
         if rng.random() < 0.7:
-            items.append(cushion(rng, 0.42).placed(x, 0.5, seat + 0.19, rng.uniform(-12, 12)))
+            items.append(cushion(rng, 0.42).placed(x, 0.35, seat - 0.01, rng.uniform(-6, 6)))
     return items
 
 
@@ -229,8 +231,8 @@ def _couch_body(rng: np.random.Generator, style: Style, width: float, seat: floa
 
 
 def cushion(rng: np.random.Generator, size: float) -> Item:
-    """Cushion leaning back against what is behind it."""
-    return Item("pillow", tipped(pillow(size, 0.15, patterned(rng)), rng.uniform(62, 72)))
+    """Cushion leaning back on y = 0."""
+    return Item("pillow", leaning(pillow(size, 0.15, patterned(rng)), rng.uniform(62, 75)))
 
 
 def ottoman(rng: np.random.Generator, style: Style) -> Item:
@@ -267,15 +269,12 @@ def bed(rng: np.random.Generator, style: Style) -> list[Item]:
                 p.moved(np.diag([wide / 0.5, 0.9, 1.0, 1.0]))
                 for p in pillow(0.5, 0.16, patterned(rng))
             ]
-            lying = rng.random() < 0.5 and row == 0
-            turned = puffed if lying else tipped(puffed, rng.uniform(40, 60))
-            z = seat + (0.0 if lying else 0.2)
-            y = 0.34 if lying else 0.27 + 0.2 * row
-            items.append(
-                Item("pillow", turned).placed(
-                    x + rng.uniform(-0.05, 0.05), y, z, rng.uniform(-6, 6)
-                )
-            )
+            place = (x + rng.uniform(-0.03, 0.03), 0.07 + 0.2 * row, seat - 0.015)
+            if rows == 1 and rng.random() < 0.5:  # lying flat
+                place = (place[0], 0.34, seat - 0.005)
+            else:
+                puffed = leaning(puffed, 55)
+            items.append(Item("pillow", puffed).placed(*place, rng.uniform(-4, 4)))
     return items
 
 

@@ -98,8 +98,8 @@ def _lounge(w: float, d: float, rng: np.random.Generator) -> list[Item]:
     tv_x = w - 1.75 + _tilt(rng, 0.1)
     return [
         f.sofa(1.9, cloth).placed(x, 0.04),
-        f.sofa_pillow(accent, 68).placed(x - 0.5, 0.49, 0.66, _tilt(rng, 12)),
-        f.sofa_pillow(_pick(ACCENTS, rng), 66).placed(x + 0.5, 0.49, 0.66, _tilt(rng, 12)),
+        f.sofa_pillow(accent, 68).placed(x - 0.5, 0.34, 0.46, _tilt(rng, 12)),
+        f.sofa_pillow(_pick(ACCENTS, rng), 66).placed(x + 0.5, 0.34, 0.46, _tilt(rng, 12)),
         f.floor_mat(1.9, 1.3, (176, 160, 138), accent).placed(x, 1.65),
         f.table(0.9, 0.5, 0.42, timber).placed(x + _tilt(rng, 0.1), 1.55, 0.012, _tilt(rng, 5)),
         f.book_pile(rng).placed(x + 0.1, 1.55, 0.432, _tilt(rng, 40)),

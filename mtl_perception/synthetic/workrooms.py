@@ -216,11 +216,13 @@ def _pupils(
     chair_seed = int(make.integers(2**31))
     for side in (-0.28, 0.28):
         out = float(half[1]) + rng.uniform(0.0, 0.2)
-        at = (side * top[0], out + 0.1, 0, 180 + rng.uniform(-15, 15))
-        if chance(rng, 0.9):
-            items.append(seating.plain_chair(np.random.default_rng(chair_seed), style).placed(*at))
-            if chance(rng, 0.12):
-                items.append(person(rng, sitting=True).placed(*at))
+        if chance(rng, 0.1):
+            continue
+        taken = chance(rng, 0.12)
+        place = (side * top[0], out + (0.22 if taken else 0.1), 0, 180 + rng.uniform(-15, 15))
+        items.append(seating.plain_chair(np.random.default_rng(chair_seed), style).placed(*place))
+        if taken:
+            items.append(person(rng, sitting=True).placed(*place))
     things = clutter.choose(clutter.DESK_THINGS, int(rng.integers(0, 4)), rng)
     items += scatter(
         things,
