@@ -78,6 +78,26 @@ def test_label_set_travels_as_json():
     assert LabelSet.from_json(ros.label_set_to_msg(nyu40).data) == nyu40
 
 
+def test_signed_labels_have_minus_one_for_unlabelled():
+    labels = np.array([[0, 7, 253], [255, 128, 1]], np.uint8)
+    msg = ros.labels_to_msg(labels, HEADER, "16SC1")
+    assert (msg.encoding, msg.step) == ("16SC1", 6)
+    np.testing.assert_array_equal(
+        np.frombuffer(msg.data, np.int16).reshape(2, 3), [[0, 7, 253], [-1, 128, 1]]
+    )
+    np.testing.assert_array_equal(ros.labels_from_msg(msg), labels)
+
+
+def test_normals_are_three_floats_per_pixel():
+    normals = RNG.normal(size=(4, 6, 3)).astype(np.float32)
+    msg = ros.normals_to_msg(normals, HEADER)
+    assert (msg.encoding, msg.height, msg.width, msg.step) == ("32FC3", 4, 6, 72)
+    np.testing.assert_array_equal(np.frombuffer(msg.data, np.float32).reshape(4, 6, 3), normals)
+    for wrong in (normals.astype(np.float64), normals[..., :2], normals[..., 0]):
+        with pytest.raises(InvalidInput, match="normals: want"):
+            ros.normals_to_msg(wrong, HEADER)
+
+
 def test_label_info_where_vision_msgs_exists():
     pytest.importorskip("vision_msgs", reason="vision_msgs is not installed")
     info = ros.label_info_to_msg(LABEL_SETS["kitti6"], HEADER)
