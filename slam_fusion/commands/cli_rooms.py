@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command that makes synthetic rooms: ``rooms``."""
 
-from typing import Annotated
+import os
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slam_fusion.commands.cli_options import Out
+
+if TYPE_CHECKING:
+    from mtl_perception.synthetic.room_set import RoomSet
+
+
+class Format(str, Enum):
+    """What is made of each room."""
+
+    shards = "shards"
+    bag = "bag"
 
 
 def rooms(
@@ -14,25 +28,47 @@ def rooms(
     frames: Annotated[int, typer.Option(help="Views of each room.")] = 36,
     seed: Annotated[int, typer.Option(help="Of the first room; the next has the next.")] = 1000,
     kind: Annotated[str, typer.Option(help="Of every room, as kitchen; empty = all kinds.")] = "",
+    form: Annotated[
+        Format, typer.Option("--format", help="Training samples, or walks with the true surface.")
+    ] = Format.shards,
     processes: Annotated[int, typer.Option(help="Rooms made at once; 0 = one a core.")] = 0,
 ) -> None:
-    """Make training samples of synthetic rooms; go on where a run was stopped."""
-    import os
-
+    """Make synthetic rooms for training or mapping; go on where a run was stopped."""
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    from mtl_perception.synthetic.room_set import RoomSet, make_room_set
+    from mtl_perception.synthetic.room_set import RoomSet
 
     wanted = RoomSet(rooms=count, frames=frames, seed=seed, kind=kind)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("rooms", total=count)
-        index = make_room_set(
-            out, wanted, processes or os.cpu_count() or 1, lambda _: bar.advance(task)
-        )
+        make = _shards if form is Format.shards else _recordings
+        done = make(out, wanted, processes or os.cpu_count() or 1, lambda: bar.advance(task))
+    typer.echo(done)
+
+
+def _shards(out: Path, wanted: "RoomSet", processes: int, advance: Callable[[], None]) -> str:
+    from mtl_perception.synthetic.room_set import make_room_set
+
+    index = make_room_set(out, wanted, processes, lambda _: advance())
     size = sum(shard.size for shard in index.shards)
     views = sum(len(shard.samples) for shard in index.shards)
-    typer.echo(f"{out}: {len(index.shards)} rooms, {views} samples, {size / 2**20:.0f} MiB")
+    return f"{out}: {len(index.shards)} rooms, {views} samples, {size / 2**20:.0f} MiB"
+
+
+def _recordings(out: Path, wanted: "RoomSet", _processes: int, advance: Callable[[], None]) -> str:
+    from slam_fusion.demo.room import RoomWalk, make_recording
+    from slam_fusion.demo.truth_file import write_truth
+
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in range(wanted.seed, wanted.seed + wanted.rooms):
+        truth = out / f"room-{seed:012d}.truth.ply"
+        if not truth.exists():  # written last: the room is complete
+            scene = RoomWalk(seed, wanted.frames, kind=wanted.kind)
+            make_recording(out / f"room-{seed:012d}", scene)
+            write_truth(truth, scene)
+        advance()
+    return f"{out}: {wanted.rooms} recordings of {wanted.frames} frames, each with its truth.ply"
 
 
 COMMANDS = {"rooms": rooms}

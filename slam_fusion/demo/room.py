@@ -30,11 +30,12 @@ class RoomWalk:
     seed: int = 7
     frames: int = 180
     rate_hz: float = 12.0
+    kind: str = SHOW_ROOM  # one of ``layout.KINDS``; empty draws one
 
     @cached_property
     def room(self) -> Room:
         """The room; made when first asked for."""
-        return make_room(self.seed, SHOW_ROOM)
+        return make_room(self.seed, self.kind)
 
     @cached_property
     def poses(self) -> list[tuple[int, np.ndarray]]:

@@ -27,48 +27,57 @@ _VERTEX = np.dtype(
         ("confidence", "<f4"),
     ]
 )
+_VERTEX_OF_OBJECT = np.dtype([*_VERTEX.descr, ("instance", "<u2")])
 _FACE = np.dtype([("count", "u1"), ("rows", "<i4", (3,))])
-_PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
+_PLY_TYPES = {"<f4": "float", "|u1": "uchar", "<u2": "ushort"}
 
 
 class PlyFileError(DenseSlamError):
     """A PLY file that this package did not write, or that is damaged; says where."""
 
 
-def write_ply(path: Path, surface: Surface, colors: np.ndarray | None = None) -> int:
+def write_ply(
+    path: Path,
+    surface: Surface,
+    colors: np.ndarray | None = None,
+    instances: np.ndarray | None = None,
+) -> int:
     """Write a mesh, or a cloud when the surface has no triangles, as binary PLY, atomically.
 
     Vertex properties: x y z nx ny nz (float), red green blue (uchar), label (uchar, 255 =
-    unlabelled), confidence (float).
+    unlabelled), confidence (float); and instance (ushort, 0 = no object) where they are given.
 
     Args:
         path: file to make or replace; its folder must exist.
         surface: what to write.
         colors: (N, 3) uint8 RGB to write as red, green, blue in place of the true colours,
             for example the class colours ``label_set.colorize(surface.labels)``.
+        instances: (N,) uint16 object of each vertex.
 
     Returns:
         Size of the file in bytes.
     """
-    vertices = np.empty(len(surface), _VERTEX)
+    vertices = np.empty(len(surface), _VERTEX if instances is None else _VERTEX_OF_OBJECT)
     _fill(vertices, ("x", "y", "z"), surface.positions)
     _fill(vertices, ("nx", "ny", "nz"), surface.normals)
     _fill(vertices, ("red", "green", "blue"), surface.colors if colors is None else colors)
     vertices["label"] = surface.labels
     vertices["confidence"] = surface.confidence
+    if instances is not None:
+        vertices["instance"] = instances
     faces = np.empty(len(surface.triangles), _FACE)
     faces["count"] = 3
     faces["rows"] = surface.triangles
 
     with atomic_file(path) as file:
-        file.write(_header(len(vertices), len(faces)))
+        file.write(_header(len(vertices), len(faces), vertices.dtype))
         file.write(vertices.data)
         file.write(faces.data)
         return file.tell()
 
 
 def read_ply(path: Path) -> Surface:
-    """Read a PLY file that ``write_ply`` made.
+    """Read a PLY file that ``write_ply`` made; objects of its vertices are passed over.
 
     Counts are checked against the size of the file before any memory is taken.
 
@@ -80,13 +89,13 @@ def read_ply(path: Path) -> Surface:
     with path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
         end = head.find(b"end_header\n") + len(b"end_header\n")
-        vertex_count, face_count = _counts(path, head[:end])
-        wanted = end + vertex_count * _VERTEX.itemsize + face_count * _FACE.itemsize
+        vertex_count, face_count, vertex = _counts(path, head[:end])
+        wanted = end + vertex_count * vertex.itemsize + face_count * _FACE.itemsize
         found = path.stat().st_size
         if wanted != found:
             raise PlyFileError(f"{path}: header promises {wanted} bytes, the file has {found}")
         file.seek(end)
-        vertices = np.frombuffer(file.read(vertex_count * _VERTEX.itemsize), _VERTEX)
+        vertices = np.frombuffer(file.read(vertex_count * vertex.itemsize), vertex)
         faces = np.frombuffer(file.read(face_count * _FACE.itemsize), _FACE)
 
     rows = np.ascontiguousarray(faces["rows"], np.int32)
@@ -106,19 +115,19 @@ def read_ply(path: Path) -> Surface:
     )
 
 
-def _header(vertex_count: int, face_count: int) -> bytes:
+def _header(vertex_count: int, face_count: int, vertex: np.dtype) -> bytes:
     lines = ["ply", "format binary_little_endian 1.0", "comment dense_semantic_slam metres"]
     lines.append(f"element vertex {vertex_count}")
-    for name in _VERTEX.names or ():
-        lines.append(f"property {_PLY_TYPES[_VERTEX[name].str]} {name}")
+    for name in vertex.names or ():
+        lines.append(f"property {_PLY_TYPES[vertex[name].str]} {name}")
     # A cloud has no face element at all: some readers take an empty one for a broken mesh.
     if face_count:
         lines += [f"element face {face_count}", "property list uchar int vertex_indices"]
     return "\n".join([*lines, "end_header\n"]).encode("ascii")
 
 
-def _counts(path: Path, head: bytes) -> tuple[int, int]:
-    """Counts of vertices and faces, from a header that equals ours byte for byte."""
+def _counts(path: Path, head: bytes) -> tuple[int, int, np.dtype]:
+    """Counts of vertices and faces, and what a vertex holds, from a header that is ours exactly."""
     counts = {b"vertex": 0, b"face": 0}
     for line in head.splitlines():
         words = line.split()
@@ -127,9 +136,10 @@ def _counts(path: Path, head: bytes) -> tuple[int, int]:
             if not (words[2].isdigit() and len(words[2]) <= 12):
                 raise PlyFileError(f"{path}: {line!r} is not a count")
             counts[words[1]] = int(words[2])
-    if head != _header(counts[b"vertex"], counts[b"face"]):
-        raise PlyFileError(f"{path}: not a PLY file of this package (header {head[:80]!r})")
-    return counts[b"vertex"], counts[b"face"]
+    for vertex in (_VERTEX, _VERTEX_OF_OBJECT):
+        if head == _header(counts[b"vertex"], counts[b"face"], vertex):
+            return counts[b"vertex"], counts[b"face"], vertex
+    raise PlyFileError(f"{path}: not a PLY file of this package (header {head[:80]!r})")
 
 
 def _fill(rows: np.ndarray, names: tuple[str, ...], columns: np.ndarray) -> None:
