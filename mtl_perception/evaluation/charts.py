@@ -64,10 +64,17 @@ def depth_chart(metrics: DepthMetrics) -> str:
     return _chart(axes, title, "true depth, m", "relative", parts)
 
 
-def sorted_chart(values: Sequence[float], title: str, what: str) -> str:
-    """Return the values of all images in ascending order, so that outliers and spread show."""
+def sorted_chart(values: Sequence[float], title: str, what: str, top: float = 0.0) -> str:
+    """Return the values of all images in ascending order, so that outliers and spread show.
+
+    Args:
+        values: one per image.
+        title: of the chart.
+        what: the values are, with their unit.
+        top: of the axis; 0 = a little above the highest value.
+    """
     ordered = sorted(values)
-    axes = _Axes(100, max(1e-3, max(ordered)) * 1.05)
+    axes = _Axes(100, top or max(1e-3, *ordered) * 1.05)
     steps = max(1, len(ordered) - 1)
     points = [(axes.x(100 * i / steps), axes.y(v)) for i, v in enumerate(ordered)]
     dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{BLUE}"/>' for x, y in points]

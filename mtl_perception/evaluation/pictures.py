@@ -26,21 +26,21 @@ class Picture:
 
 def pictures(
     sample: Sample, predicted: Predicted, label_set: LabelSet | None
-) -> list[list[Picture]]:
-    """Return a row of panels for each annotation that truth or prediction has.
+) -> dict[str, list[Picture]]:
+    """Return a row of panels for each task that truth and prediction have in common.
 
     Args:
         sample: image and truth.
         predicted: what was said of it.
         label_set: colours of the labels; None = there are none.
     """
-    rows = []
+    rows = {}
     if label_set and sample.labels is not None and predicted.labels is not None:
-        rows.append(_label_row(sample, predicted.labels, label_set))
+        rows["labels"] = _label_row(sample, predicted.labels, label_set)
     if sample.depth is not None and predicted.depth is not None:
-        rows.append(_depth_row(sample, predicted.depth))
+        rows["depth"] = _depth_row(sample, predicted.depth)
     if sample.normals is not None and predicted.normals is not None:
-        rows.append(_normal_row(sample, predicted.normals))
+        rows["normals"] = _normal_row(sample, predicted.normals)
     return rows
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from mtl_perception.atomic_file import atomic_file
 from mtl_perception.evaluation.charts import depth_chart, reliability_chart, sorted_chart
 from mtl_perception.evaluation.depth import DepthErrors
-from mtl_perception.evaluation.evaluate import Evaluation
+from mtl_perception.evaluation.evaluate import Evaluation, ImageScores
 from mtl_perception.evaluation.pictures import Picture, beside, pictures
 from mtl_perception.evaluation.segmentation import ClassMetrics
-from mtl_perception.evaluation.worst import Failure, WorstImages
+from mtl_perception.evaluation.worst import WorstImages
 from mtl_perception.labels import LabelSet
 
 JSON_FILE, HTML_FILE, PICTURES = "evaluation.json", "report.html", "pictures"
@@ -28,7 +28,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto; max-
 h1 { font-size: 1.5em } h2 { font-size: 1.2em; margin-top: 2em }
 table { border-collapse: collapse } td, th { padding: .15em .8em; text-align: right }
 th { border-bottom: 2px solid #888 } td { border-bottom: 1px solid #e4e6ea }
-td:first-child, th:first-child { text-align: left }
+td:first-child, th:first-child, .facts td, .classes td:last-child { text-align: left }
 .swatch { display: inline-block; width: .9em; height: .9em; margin-right: .5em;
           vertical-align: -.1em }
 .bar { display: inline-block; height: .7em; background: #2563a8 }
@@ -61,11 +61,12 @@ def write_report(
     content = {"facts": dict(facts), **asdict(evaluation)}
     _write(folder / JSON_FILE, json.dumps(content, indent=1).encode())
     gallery = []
-    for kind, failures in (("labels", worst.by_labels()), ("depth", worst.by_depth())):
-        if failures:
-            gallery.append(f"<h2>Worst images by {kind}</h2>")
+    for task, failures in worst.by_task().items():
+        gallery.append(f"<h2>Worst images: {task}</h2>")
         for rank, failure in enumerate(failures, 1):
-            gallery += _failure(folder, f"{kind}-{rank:02d}", failure, label_set, kind)
+            row = pictures(failure.sample, failure.predicted, label_set)[task]
+            gallery.append(f"<h3>{escape(_score_line(failure.scores))}</h3>")
+            gallery.append(_figure(folder / PICTURES / f"{task}-{rank:02d}.png", row))
     _write(folder / HTML_FILE, _page(evaluation, label_set, facts, gallery).encode())
 
 
@@ -79,14 +80,17 @@ def _page(
         '<!doctype html><html lang="en"><meta charset="utf-8">',
         f"<title>{escape(evaluation.dataset)}</title><style>{_STYLE}</style>",
         f"<h1>{escape(evaluation.dataset)}: {len(evaluation.images)} images</h1>",
+        '<div class="facts">',
         _table(["", ""], [[escape(k), escape(v)] for k, v in facts.items()]),
+        "</div>",
         *_figures(evaluation),
         '<h2>Curves</h2><div class="charts">',
         *_charts(evaluation),
         "</div>",
     ]
     if evaluation.segmentation and label_set:
-        parts += ["<h2>Classes</h2>", _classes(evaluation.segmentation.classes, label_set)]
+        table = _classes(evaluation.segmentation.classes, label_set)
+        parts += ["<h2>Classes</h2>", '<div class="classes">', table, "</div>"]
     return "\n".join([*parts, *gallery, "</html>"])
 
 
@@ -131,14 +135,14 @@ def _charts(evaluation: Evaluation) -> list[str]:
         charts.append(reliability_chart(evaluation.calibration))
     if evaluation.depth:
         charts.append(depth_chart(evaluation.depth))
-    for name, title, unit in (
-        ("mean_iou", "Labels, image by image", "mean IoU"),
-        ("depth_abs_rel", "Depth, image by image", "relative error"),
-        ("normal_angle", "Normals, image by image", "degrees"),
+    for name, title, unit, top in (
+        ("mean_iou", "Labels, image by image", "mean IoU", 1.0),
+        ("depth_abs_rel", "Depth, image by image", "relative error", 0.0),
+        ("normal_angle", "Normals, image by image", "degrees", 0.0),
     ):
         values = [v for image in evaluation.images if (v := getattr(image, name)) is not None]
         if values:
-            charts.append(sorted_chart(values, title, unit))
+            charts.append(sorted_chart(values, title, unit, top))
     return charts
 
 
@@ -150,30 +154,24 @@ def _classes(classes: Sequence[ClassMetrics], label_set: LabelSet) -> str:
             [
                 f'<span class="swatch" style="background:{color}"></span>{escape(c.name)}',
                 f"{c.pixels}",
+                f"{c.predicted}",
                 f"{c.recall:.3f}",
                 f"{c.precision:.3f}",
                 f"{c.iou:.3f}",
                 f'<span class="bar" style="width:{100 * c.iou:.0f}px"></span>',
             ]
         )
-    return _table(["class", "true pixels", "recall", "precision", "IoU", ""], rows)
+    return _table(["class", "true pixels", "labelled so", "recall", "precision", "IoU", ""], rows)
 
 
-def _failure(
-    folder: Path, stem: str, failure: Failure, label_set: LabelSet | None, kind: str
-) -> list[str]:
-    """Write the pictures of one image and return how the page shows them."""
-    scores = failure.scores
-    title = f"{scores.name}: " + ", ".join(
-        f"{what} {value:.3f}"
-        for what, value in (("mean IoU", scores.mean_iou), ("depth rel", scores.depth_abs_rel))
-        if value is not None
+def _score_line(scores: ImageScores) -> str:
+    said = (
+        ("mean IoU {:.3f}", scores.mean_iou),
+        ("depth rel {:.3f}", scores.depth_abs_rel),
+        ("normals {:.1f} degrees", scores.normal_angle),
     )
-    parts = [f"<h3>{escape(title)}</h3>"]
-    for row in pictures(failure.sample, failure.predicted, label_set):
-        if ("depth" in row[1].title) == (kind == "depth"):
-            parts.append(_figure(folder / PICTURES / f"{stem}.png", row))
-    return parts
+    parts = [text.format(value) for text, value in said if value is not None]
+    return f"{scores.name}: {', '.join(parts)}"
 
 
 def _figure(path: Path, row: list[Picture]) -> str:

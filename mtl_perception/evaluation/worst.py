@@ -18,36 +18,38 @@ class Failure:
 
 
 class WorstImages:
-    """The few worst images by labels and by depth, in bounded memory."""
+    """The few worst images for each task, in bounded memory."""
 
     def __init__(self, count: int) -> None:
-        """Keep ``count`` images for each."""
+        """Keep ``count`` images for each task."""
         self._count = count
-        self._labels: list[tuple[float, int, Failure]] = []
-        self._depth: list[tuple[float, int, Failure]] = []
         self._seen = 0
+        self._heaps: dict[str, list[tuple[float, int, Failure]]] = {}
 
     def add(self, sample: Sample, predicted: Predicted, scores: ImageScores) -> None:
         """Look at one more image; the ``watch`` of ``evaluate_model``."""
         self._seen += 1
         failure = Failure(sample, predicted, scores)
-        if scores.mean_iou is not None:
-            self._push(self._labels, -scores.mean_iou, failure)
-        if scores.depth_abs_rel is not None:
-            self._push(self._depth, scores.depth_abs_rel, failure)
+        badness = {
+            "labels": None if scores.mean_iou is None else -scores.mean_iou,
+            "depth": scores.depth_abs_rel,
+            "normals": scores.normal_angle,
+        }
+        for task, value in badness.items():
+            if value is None:
+                continue
+            heap = self._heaps.setdefault(task, [])
+            # Of equal ones the first stays, and failures themselves are never compared.
+            heapq.heappush(heap, (value, -self._seen, failure))
+            if len(heap) > self._count:
+                heapq.heappop(heap)
 
-    def by_labels(self) -> list[Failure]:
-        """Return the images of lowest mean IoU, worst first."""
-        return [failure for _, _, failure in sorted(self._labels, reverse=True)]
+    def by_task(self) -> dict[str, list[Failure]]:
+        """Return the worst images, worst first, of each task that was judged.
 
-    def by_depth(self) -> list[Failure]:
-        """Return the images of highest relative depth error, worst first."""
-        return [failure for _, _, failure in sorted(self._depth, reverse=True)]
-
-    def _push(
-        self, heap: list[tuple[float, int, Failure]], badness: float, failure: Failure
-    ) -> None:
-        # Of equal ones the first stays, and failures themselves are never compared.
-        heapq.heappush(heap, (badness, -self._seen, failure))
-        if len(heap) > self._count:
-            heapq.heappop(heap)
+        Tasks are called "labels" (by mean IoU), "depth" (relative error), "normals" (angle).
+        """
+        return {
+            task: [failure for _, _, failure in sorted(heap, reverse=True)]
+            for task, heap in self._heaps.items()
+        }

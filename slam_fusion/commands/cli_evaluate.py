@@ -88,8 +88,9 @@ def evaluate(
         "sha256": checksum(path),
         "data set": dataset,
         "true classes that count": classes or "all",
-        "depth": ", ".join(f"{name} {value}" for name, value in vars(depth).items()),
     }
+    if result.depth:
+        facts |= {name.replace("_", " "): str(value) for name, value in vars(depth).items()}
     write_report(out, result, failures, images.label_set, facts)
     typer.echo(result.to_json() if as_json else f"{result.table()}\nreport: {out / HTML_FILE}")
 
