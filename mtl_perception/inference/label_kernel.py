@@ -1,162 +1,235 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled pass of ``upsample``: interpolate, decide and sum up the softmax, tile by tile.
+"""Coarse class scores to labels and confidence of every pixel, compiled: upsample, then decide.
 
-Each grid row is widened to the image's columns once; image rows then lie between two wide rows.
-Pixels, not classes, fill the vector lanes, so that maximum and sum need no reduction across them.
+Array by array this takes 80 ms for a 640x480 image of 40 classes, whose upsampled scores are 49
+MB. Here 16 neighbouring intervals of columns at a time are finished, from caches:
+
+1. Classes that cannot matter there are left out: bilinear interpolation stays between the four
+   cells, so no pixel's score is above the highest or below the lowest of its class.
+2. Per phase of columns the scores become linear functions of the row.
+3. Per row the best class is found, and then the sum of softmax, relative to the best.
+
+Scores are in powers of two (times log2 e), which makes softmax cheap and changes no order.
 """
 
 import numpy as np
-from numba import njit
 
 from mtl_perception.conventions import UNLABELLED
+from mtl_perception.inference.jit import jit, jit_inline
+from mtl_perception.inference.lanes import (
+    LANES,
+    add,
+    choose,
+    divide,
+    exp2,
+    greatest,
+    load,
+    multiply_add,
+    splat,
+    store,
+    store_bytes,
+    subtract,
+)
 
-TILE = 128
-"""Pixels of a row handled together: their scores of 32 classes fill half of an L1 cache."""
+ROWS = 8
+"""Image rows finished together, for which there is room in the caches."""
 
-Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Per pixel of an axis: cell before, cell after (int32), and the weight of the latter (float32)."""
+NEGLIGIBLE = np.float32(24)
+"""Classes whose probability is 2^-24 of the best one's everywhere in a tile are left out."""
 
-# Sums in any order; scores are finite by construction.
-_ANY_ORDER = {"reassoc", "contract", "arcp", "nsz", "nnan", "ninf"}
-
-_inline = njit(inline="always", fastmath=_ANY_ORDER)
+_LOWEST = np.float32(-3e38)
 
 
-@_inline
-def _exp(x: np.float32) -> np.float32:
-    """Return exp(x) for x <= 0 within 2e-7 absolute, in operations that vectorise.
+@jit
+def _read_row(values, row, factor, cells, stride, score, low, high):
+    """Read one grid row in logits, and each class's extremes by tile; tell whether it is finite.
 
-    exp(x) = exp(x/32)^32 with four terms of the series after the 1: far from 0, where the
-    series is coarse, exp itself is small. Below -20 it stays at exp(-20) = 2e-9.
+    (C, h, w) of any type -> (C * stride,) float32 with the cells at the ends of the intervals.
     """
-    y = max(x, np.float32(-20.0)) * np.float32(1 / 32)
-    p = y * np.float32(1 / 24) + np.float32(1 / 6)
-    p = p * y + np.float32(1 / 2)
-    p = p * y + np.float32(1)
-    p = p * y + np.float32(1)
-    p = p * p  # 2
-    p = p * p  # 4
-    p = p * p  # 8
-    p = p * p  # 16
-    return p * p  # 32
+    zero = unlike = splat(np.float32(0))
+    for c in range(len(values)):
+        start = c * stride
+        first, count = cells[0], cells[-1] + 1 - cells[0]
+        source, target = values[c, row, first : first + count], score[start + 1 : start + 1 + count]
+        for i in range(count):  # indexed by first + i this stays scalar code
+            target[i] = np.float32(source[i]) * factor
+        before, behind = target[0], target[count - 1]
+        score[start] = before
+        for i in range(start + 1 + count, start + stride):
+            score[i] = behind
+        for tile in range(len(low)):
+            at = start + tile * LANES
+            left, right = load(score, at), load(score, at + 1)
+            unlike = add(unlike, subtract(left, left))  # NaN for what is not finite
+            most, least = choose(right, left, right, left), choose(right, left, left, right)
+            high[tile, c], low[tile, c] = greatest(most), -greatest(subtract(zero, least))
+    finite = choose(unlike, splat(np.float32(-1)), zero, splat(np.float32(1)))
+    return greatest(finite) == 0
 
 
-@_inline
-def _widen(cells: np.ndarray, factor: np.float32, columns: Neighbours, wide: np.ndarray) -> None:
-    """Interpolate one grid row along x: (w, C) of any type -> (C, W) float32 logits."""
-    left, right, along = columns
-    line = np.empty(len(cells), np.float32)
-    for c in range(len(wide)):
-        for i in range(len(cells)):
-            line[i] = np.float32(cells[i, c]) * factor
-        for x in range(len(left)):
-            a = line[left[x]]
-            wide[c, x] = a + along[x] * (line[right[x]] - a)
+@jit_inline
+def _keep(low, high, low_below, high_below, kept):
+    """List the classes that matter between two grid rows, in order; return how many they are."""
+    sure = _LOWEST  # some class has this score or more, wherever in the tile
+    for c in range(len(low)):
+        sure = max(sure, min(low[c], low_below[c]))
+    count = 0
+    for c in range(len(low)):
+        kept[count] = c
+        count += max(high[c], high_below[c]) >= sure - NEGLIGIBLE
+    return count
 
 
-@_inline
-def _between(
-    upper: np.ndarray, lower: np.ndarray, part: np.float32, x: int, n: int, score: np.ndarray
-) -> None:
-    """Interpolate ``n`` columns from ``x`` on along y: two (C, W) -> the start of (C, TILE)."""
-    for c in range(len(score)):
-        a, b = upper[c, x : x + n], lower[c, x : x + n]  # indexed by x + i it stays scalar code
-        for i in range(n):
-            score[c, i] = a[i] + part * (b[i] - a[i])
+@jit_inline
+def _corners(upper, lower, kept, count, stride, first, corner):
+    """Write the bilinear function of each interval: (count, 4) lanes of a + t b + w (c + t d)."""
+    for p in range(count):
+        i = kept[p] * stride + first
+        a, c = load(upper, i), load(lower, i)
+        b, d = subtract(load(upper, i + 1), a), subtract(load(lower, i + 1), c)
+        at = 4 * p * LANES
+        store(corner, at, a)
+        store(corner, at + LANES, b)
+        store(corner, at + 2 * LANES, subtract(c, a))
+        store(corner, at + 3 * LANES, subtract(d, b))
 
 
-@_inline
-def _first_greatest(score: np.ndarray, best: np.ndarray, winner: np.ndarray) -> None:
-    """Find the first greatest of each column: (K, TILE) -> (TILE,) value and row number."""
-    for i in range(TILE):
-        best[i], winner[i] = score[0, i], 0
-    for k in range(1, len(score)):
-        for i in range(TILE):
-            better = score[k, i] > best[i]
-            best[i] = score[k, i] if better else best[i]
-            winner[i] = k if better else winner[i]
+@jit_inline
+def _lines(corner, count, t, line):
+    """Fix the columns: write (count, 2) lanes of value + w slope, with ``t`` along the interval."""
+    for p in range(count):
+        at = 4 * p * LANES
+        store(line, 2 * p * LANES, multiply_add(t, load(corner, at + LANES), load(corner, at)))
+        slope = multiply_add(t, load(corner, at + 3 * LANES), load(corner, at + 2 * LANES))
+        store(line, 2 * p * LANES + LANES, slope)
 
 
-@_inline
-def _to_shares(score: np.ndarray, best: np.ndarray, total: np.ndarray) -> None:
-    """Turn scores into exp(score - best), in place, and sum them up by column."""
-    total[:] = 0
-    for c in range(len(score)):
-        for i in range(TILE):
-            score[c, i] = _exp(score[c, i] - best[i])
-            total[i] += score[c, i]
-    best[:] = 1  # _exp(0): the share of the best channel
+@jit_inline
+def _score(line, p, w):
+    at = 2 * p * LANES
+    return multiply_add(w, load(line, at + LANES), load(line, at))
 
 
-@_inline
-def _merge(share: np.ndarray, group_of_channel: np.ndarray, mass: np.ndarray) -> None:
-    """Add up the shares of each group of channels: (C, TILE) -> (G, TILE)."""
-    mass[:] = 0
-    for c in range(len(share)):
-        group = mass[group_of_channel[c]]
-        for i in range(TILE):
-            group[i] += share[c, i]
+@jit_inline
+def _best(line, count, w, label):
+    """Return the greatest score and the label of the first class that has it."""
+    best, winner = splat(_LOWEST), splat(np.float32(UNLABELLED))
+    for p in range(count):
+        score = _score(line, p, w)
+        winner = choose(score, best, splat(label[p]), winner)
+        best = choose(score, best, score, best)
+    return best, winner
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
-def label_rows(
-    values: np.ndarray,
-    factor: np.float32,
-    rows: Neighbours,
-    columns: Neighbours,
-    group_of_channel: np.ndarray,
-    label_of_group: np.ndarray,
-    threshold: np.float32,
-    first_row: int,
-    end_row: int,
-    labels: np.ndarray,
-    confidence: np.ndarray,
-) -> None:
-    """Label image rows ``first_row`` to ``end_row - 1``.
+@jit_inline
+def _softmax_sum(line, count, w, best):
+    """Return the sum of all shares, where that of the best class is 1."""
+    total = splat(np.float32(0))
+    for p in range(count):
+        total = add(total, exp2(subtract(_score(line, p, w), best)))
+    return total
+
+
+@jit_inline
+def _best_merged(line, count, w, best, group, label_of_group, mass):
+    """As ``_best``, of groups of classes: their shares add up."""
+    for g in range(len(label_of_group)):
+        store(mass, g * LANES, splat(np.float32(0)))
+    for p in range(count):
+        at = group[p] * LANES
+        store(mass, at, add(load(mass, at), exp2(subtract(_score(line, p, w), best))))
+    most, winner = splat(np.float32(-1)), splat(np.float32(UNLABELLED))
+    for g in range(len(label_of_group)):
+        share = load(mass, g * LANES)
+        winner = choose(share, most, splat(label_of_group[g]), winner)
+        most = choose(share, most, share, most)
+    return most, winner
+
+
+@jit
+def label_strips(
+    values,
+    factor,
+    rows,
+    columns,
+    group_of_channel,
+    label_of_group,
+    threshold,
+    labels,
+    confidence,
+    first,
+    end,
+):
+    """Label the image rows of the intervals ``first`` to ``end - 1``.
 
     Args:
-        values: (h, w, C) scores of any type.
-        factor: turns them into logits.
-        rows: grid rows around each image row.
-        columns: grid columns around each image column.
-        group_of_channel: (C,) int32 class of each channel.
-        label_of_group: (G,) uint8 label of each class; G < C when channels merge.
-        threshold: below it a pixel is unlabelled.
-        first_row: of the image.
-        end_row: of the image, exclusive.
+        values: (C, h, w) scores of any type and strides.
+        factor: float32, turns them into powers of two.
+        rows: ``upsample.Rows`` of the image, as a plain tuple.
+        columns: ``upsample.Columns`` of the image, likewise.
+        group_of_channel: (C,) int64 class of each channel.
+        label_of_group: (G,) float32 label of each class; G < C when channels merge.
+        threshold: float32; below it a pixel is unlabelled.
         labels: (H, W) uint8, written.
         confidence: (H, W) float32, written.
+        first: interval of rows.
+        end: interval of rows, exclusive.
+
+    Returns:
+        Whether all scores that were read are finite; if not, what was written means nothing.
     """
-    top, bottom, down = rows
-    width, channels = labels.shape[1], values.shape[2]
-    upper = np.empty((channels, width), np.float32)
-    lower = np.empty((channels, width), np.float32)
-    in_upper = in_lower = -1  # grid rows that they hold
-    score = np.zeros((channels, TILE), np.float32)
-    mass = np.empty((len(label_of_group), TILE), np.float32)
-    best = np.empty(TILE, np.float32)
-    total = np.empty(TILE, np.float32)
-    winner = np.empty(TILE, np.int32)
-    for y in range(first_row, end_row):
-        if top[y] == in_lower:
-            upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
-        if top[y] != in_upper:
-            _widen(values[top[y]], factor, columns, upper)
-            in_upper = top[y]
-        if bottom[y] != in_lower:
-            _widen(values[bottom[y]], factor, columns, lower)
-            in_lower = bottom[y]
-        for x in range(0, width, TILE):
-            n = min(TILE, width - x)
-            _between(upper, lower, down[y], x, n, score)
-            _first_greatest(score, best, winner)
-            _to_shares(score, best, total)
-            if len(label_of_group) < channels:
-                _merge(score, group_of_channel, mass)
-                _first_greatest(mass, best, winner)
-            for i in range(n):
-                certainty = best[i] / total[i]
-                label = label_of_group[winner[i]]
-                known = label != UNLABELLED and certainty >= threshold
-                labels[y, x + i] = label if known else UNLABELLED
-                confidence[y, x + i] = certainty if known else np.float32(0)
+    (grid_rows, start, row_part), (grid_columns, part, place) = rows, columns
+    channels, merged = len(values), len(label_of_group) < len(values)
+    width = len(grid_columns) - 1  # intervals
+    tiles, stride, phases = width // LANES, width + LANES, len(part) // width
+    upper = np.zeros(channels * stride, np.float32)
+    lower = np.zeros(channels * stride, np.float32)
+    low, high = np.empty((2, tiles, channels), np.float32)
+    low_below, high_below = np.empty((2, tiles, channels), np.float32)
+    kept = np.empty(channels + 1, np.int64)
+    kept_group, kept_label = np.empty(channels, np.int64), np.empty(channels, np.float32)
+    corner = np.empty(channels * 4 * LANES, np.float32)
+    line = np.empty(channels * 2 * LANES, np.float32)
+    mass = np.empty(len(label_of_group) * LANES, np.float32)
+    plane_label = np.empty(ROWS * len(part), np.uint8)
+    plane_sure = np.empty(ROWS * len(part), np.float32)
+    nothing = splat(np.float32(UNLABELLED))
+    finite = _read_row(values, grid_rows[first], factor, grid_columns, stride, upper, low, high)
+    for strip in range(first, end):
+        below = grid_rows[strip + 1]
+        finite &= _read_row(
+            values, below, factor, grid_columns, stride, lower, low_below, high_below
+        )
+        for top in range(start[strip], start[strip + 1], ROWS):
+            bottom = min(top + ROWS, start[strip + 1])
+            for tile in range(tiles):
+                count = _keep(low[tile], high[tile], low_below[tile], high_below[tile], kept)
+                for p in range(count):
+                    kept_group[p] = group_of_channel[kept[p]]
+                    kept_label[p] = label_of_group[kept_group[p]]
+                _corners(upper, lower, kept, count, stride, tile * LANES, corner)
+                for phase in range(phases):
+                    at = phase * width + tile * LANES
+                    _lines(corner, count, load(part, at), line)
+                    for y in range(top, bottom):
+                        w = splat(row_part[y])
+                        best, winner = _best(line, count, w, kept_label)
+                        total = _softmax_sum(line, count, w, best)
+                        share = splat(np.float32(1))
+                        if merged:
+                            share, winner = _best_merged(
+                                line, count, w, best, kept_group, label_of_group, mass
+                            )
+                        sure = divide(share, total)
+                        winner = choose(splat(threshold), sure, nothing, winner)
+                        known = choose(nothing, winner, sure, splat(np.float32(0)))
+                        store_bytes(plane_label, (y - top) * len(part) + at, winner)
+                        store(plane_sure, (y - top) * len(part) + at, known)
+            for y in range(top, bottom):
+                line_start = (y - top) * len(part)
+                for x in range(labels.shape[1]):
+                    labels[y, x] = plane_label[line_start + place[x]]
+                    confidence[y, x] = plane_sure[line_start + place[x]]
+        upper, lower = lower, upper
+        low, low_below, high, high_below = low_below, low, high_below, high
+    return finite

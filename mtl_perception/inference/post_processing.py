@@ -1,16 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coarse maps of a network to what it says of every pixel of the image."""
+"""The coarse maps of a network to what it says of every pixel: upsampled first, then decided on."""
 
-import cv2
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 
+from mtl_perception.inference.framing import spanning
+from mtl_perception.inference.label_kernel import label_strips
+from mtl_perception.inference.map_kernel import depth_rows, normal_rows
 from mtl_perception.inference.scores import NetworkOutput
-from mtl_perception.inference.upsample import ScoreLabeller
+from mtl_perception.inference.upsample import columns_of, neighbours_of, rows_of
+from mtl_perception.models import ModelUnsupported
 from mtl_perception.prediction import Prediction
+
+BANDS = 4
+"""Bands of rows for each thread: one that is held up leaves its rest to the others."""
 
 
 class PostProcessor:
-    """Upsamples, decides, scales. May be called from any thread."""
+    """Upsamples, decides, scales. May be called from any thread.
+
+    The image's rows are shared out over own threads and the caller's, with the GIL free: no
+    OpenMP, whose idle threads spin and so take the cores from the network's own.
+    """
 
     def __init__(
         self,
@@ -28,40 +44,83 @@ class PostProcessor:
             confidence_threshold: less certain pixels become unlabelled.
             threads: to share the rows over.
         """
-        self._labeller = ScoreLabeller(channel_labels, temperature, confidence_threshold, threads)
+        wanted, group = np.unique(channel_labels, return_inverse=True)
+        if len(wanted) == len(channel_labels):  # nothing merges: keep the order of the channels
+            wanted, group = channel_labels, np.arange(len(channel_labels))
+        self._group_of_channel = group.astype(np.int64)
+        self._label_of_group = wanted.astype(np.float32)
+        self._powers = math.log2(math.e) / temperature
+        self._threshold = np.float32(confidence_threshold)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(max(threads - 1, 1), "post")
 
     def __call__(
         self, output: NetworkOutput, shape: tuple[int, int], depth_scale: float = 1.0
     ) -> Prediction:
-        """Bring every map to image size: upsampled first, then decided on.
+        """Bring every map to image size.
 
         Args:
             output: of one run.
             shape: (H, W) of the image that the axes of the scores speak of.
             depth_scale: metres per unit of the network's depth.
+
+        Returns:
+            What ``interpolate(align_corners=False)``, argmax and softmax of torch give: labels but
+            for ties within rounding, confidence within 1e-5, depth and normals within rounding.
+            Of equal scores the first channel's label is taken.
+
+        Raises:
+            ModelUnsupported: scores that are not finite.
         """
-        labels, confidence = self._labeller(output.scores, shape)
-        depth = None if output.depth is None else _depth(output.depth, shape, depth_scale)
-        normals = None if output.normals is None else _normals(output.normals, shape)
+        rows = rows_of(output.scores.y_axis, shape[0])
+        labels, confidence = np.empty(shape, np.uint8), np.empty(shape, np.float32)
+        depth = None if output.depth is None else np.empty(shape, np.float32)
+        normals = None if output.normals is None else np.empty((*shape, 3), np.float32)
+        write_labels = partial(
+            label_strips,
+            output.scores.values.transpose(2, 0, 1),
+            np.float32(output.scores.scale * self._powers),
+            tuple(rows),
+            tuple(columns_of(output.scores.x_axis, shape[1])),
+            self._group_of_channel,
+            self._label_of_group,
+            self._threshold,
+            labels,
+            confidence,
+        )
+        others = []
+        if output.depth is not None:
+            raw, scale = output.depth, np.float32(depth_scale)
+            others.append(partial(depth_rows, raw, scale, *_around(raw, shape), depth))
+        if output.normals is not None:
+            raw = output.normals.transpose(2, 0, 1)
+            others.append(partial(normal_rows, raw, *_around(output.normals, shape), normals))
+
+        def process(first: int, end: int) -> bool:
+            finite = write_labels(first, end)
+            for write in others:
+                write(rows.start[first], rows.start[end])
+            return finite
+
+        if not self._share_out(process, len(rows.start) - 1):
+            raise ModelUnsupported("the network's scores are not finite: weights out of range?")
         return Prediction(labels, confidence, depth, normals)
 
+    def _share_out(self, process: Callable[[int, int], bool], intervals: int) -> bool:
+        """Run the bands of these intervals on all threads; True if all of them return True."""
+        count = BANDS * self._threads if self._threads > 1 else 1
+        edges = [intervals * i // count for i in range(count + 1)]
+        bands = iter(list(pairwise(edges)))  # each thread takes the next one
 
-def _depth(raw: np.ndarray, shape: tuple[int, int], scale: float) -> np.ndarray:
-    """(h, w) of any sign to (H, W) metres; 0, which is unknown, where it is not finite."""
-    depth = _resize(raw, shape)
-    np.abs(depth, out=depth)
-    depth *= np.float32(scale)
-    return np.nan_to_num(depth, copy=False, nan=0.0, posinf=0.0)
+        def work() -> bool:
+            return all([process(*band) for band in bands])
 
-
-def _normals(raw: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) of any length to (H, W, 3) of unit length, or zero."""
-    normals = _resize(raw, shape)
-    length = np.sqrt(np.einsum("ijk,ijk->ij", normals, normals))
-    normals /= np.maximum(length, np.finfo(np.float32).tiny)[..., np.newaxis]
-    return normals
+        helpers = [self._pool.submit(work) for _ in range(self._threads - 1)]
+        return all([work(), *(helper.result() for helper in helpers)])
 
 
-def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    image = np.ascontiguousarray(image)
-    return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+def _around(values: np.ndarray, shape: tuple[int, int]) -> tuple:
+    return tuple(
+        tuple(neighbours_of(spanning(pixels, cells), pixels))
+        for cells, pixels in zip(values.shape[:2], shape, strict=True)
+    )

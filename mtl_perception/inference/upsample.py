@@ -1,92 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coarse class scores to full-size labels and confidence, in one pass over the pixels.
+"""Which grid cells an image's pixels lie between, for bilinear upsampling.
 
-Scores are upsampled bilinearly, then the best class is taken: edges run between the grid's cells
-instead of along them. Array by array this takes 80 ms for a 640x480 image of 32 classes, whose
-upsampled scores are 39 MB; the kernel keeps them in cache and takes 4 ms on one core.
+The image is cut into intervals: the pixels between two neighbouring cell centres. They share their
+cells and differ in how far along they are. Before the first and behind the last centre both cells
+are the same one. The pixels of all intervals that come k-th in theirs are a phase: column phases
+are what fills the 16 lanes of the kernels, with no pixel gathered from anywhere.
+
+Kernels take these as plain tuples: numba's cache would remember where their classes are defined,
+and be unreadable once they are not.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from mtl_perception.inference.framing import Axis
-from mtl_perception.inference.label_kernel import Neighbours, label_rows
-from mtl_perception.inference.scores import ScoreMap
+from mtl_perception.inference.lanes import LANES
 
 
-class ScoreLabeller:
-    """Turns score maps into labels and confidence. May be called from any thread.
+class Rows(NamedTuple):
+    """The n intervals of image rows."""
 
-    The rows of an image are shared out over own threads, with the GIL free: no OpenMP, whose
-    idle threads spin and so take the cores from the network's own.
-    """
-
-    def __init__(
-        self,
-        channel_labels: np.ndarray,
-        temperature: float = 1.0,
-        confidence_threshold: float = 0.0,
-        threads: int = 1,
-    ) -> None:
-        """Say what channels mean.
-
-        Args:
-            channel_labels: (C,) uint8 label of each channel. Channels of equal label are one
-                class, whose probability is their sum; 255 means a class that is not wanted.
-            temperature: scores are divided by it; above 1 the confidence falls, labels stay.
-            confidence_threshold: less certain pixels become unlabelled.
-            threads: to share the rows over.
-        """
-        wanted = np.unique(channel_labels)
-        self._label_of_group = wanted
-        self._group_of_channel = np.searchsorted(wanted, channel_labels).astype(np.int32)
-        if len(wanted) == len(channel_labels):  # nothing merges: keep the order of the channels
-            self._label_of_group = channel_labels
-        self._temperature = temperature
-        self._threshold = np.float32(confidence_threshold)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "labels")
-
-    def __call__(self, scores: ScoreMap, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Label every pixel of an image.
-
-        Args:
-            scores: of ``C`` channels.
-            shape: (H, W) of the image that the axes of ``scores`` speak of.
-
-        Returns:
-            labels: (H, W) uint8, 255 where the winner is not wanted or not certain enough.
-            confidence: (H, W) float32 probability of the label, 0 where 255.
-        """
-        height, width = shape
-        labels, confidence = np.empty(shape, np.uint8), np.empty(shape, np.float32)
-        factor = np.float32(scores.scale / self._temperature)
-        rows, columns = _neighbours(scores.y_axis, height), _neighbours(scores.x_axis, width)
-        edges = [height * i // self._threads for i in range(self._threads + 1)]
-
-        def label_band(i: int) -> None:
-            label_rows(
-                scores.values,
-                factor,
-                rows,
-                columns,
-                self._group_of_channel,
-                self._label_of_group,
-                self._threshold,
-                edges[i],
-                edges[i + 1],
-                labels,
-                confidence,
-            )
-
-        for _ in self._pool.map(label_band, range(self._threads)):
-            pass  # waits, and raises what a band raised
-        return labels, confidence
+    cells: np.ndarray  # (n + 1,) int64 grid row at both ends of each interval
+    start: np.ndarray  # (n + 1,) int64 first image row of each interval, and the image's height
+    part: np.ndarray  # (H,) float32 weight of the second cell
 
 
-def _neighbours(axis: Axis, pixels: int) -> Neighbours:
-    """Return the cells around each pixel; cells of padding are never among them."""
-    position = np.clip(np.arange(pixels) * axis.step + axis.origin, axis.first, axis.last)
-    low = position.astype(np.int32)
-    return low, np.minimum(low + 1, axis.last).astype(np.int32), (position - low).astype(np.float32)
+class Columns(NamedTuple):
+    """The intervals of image columns, their count rounded up to whole lanes: n."""
+
+    cells: np.ndarray  # (n + 1,) int64 grid column at both ends of each interval
+    part: np.ndarray  # (phases * n,) float32 weight of the second cell; 0 where no pixel is
+    place: np.ndarray  # (W,) int64 phase * n + interval of each pixel
+
+
+class Neighbours(NamedTuple):
+    """The cells around each pixel along one axis."""
+
+    before: np.ndarray  # (pixels,) int64
+    after: np.ndarray  # (pixels,) int64
+    part: np.ndarray  # (pixels,) float32 weight of the cell after
+
+
+@lru_cache(maxsize=64)
+def rows_of(axis: Axis, pixels: int) -> Rows:
+    """Return the intervals of the rows of an image that is ``pixels`` high."""
+    interval, part = _intervals(axis, pixels)
+    count = axis.last - axis.first + 2
+    return Rows(_cells(axis, count), np.searchsorted(interval, np.arange(count + 1)), part)
+
+
+@lru_cache(maxsize=64)
+def columns_of(axis: Axis, pixels: int) -> Columns:
+    """Return the intervals of the columns of an image that is ``pixels`` wide."""
+    interval, part = _intervals(axis, pixels)
+    count = -(-(axis.last - axis.first + 2) // LANES) * LANES
+    phase = np.arange(pixels) - np.searchsorted(interval, interval)
+    place = phase * count + interval
+    by_phase = np.zeros((phase.max() + 1) * count, np.float32)
+    by_phase[place] = part
+    return Columns(_cells(axis, count), by_phase, place)
+
+
+@lru_cache(maxsize=64)
+def neighbours_of(axis: Axis, pixels: int) -> Neighbours:
+    """Return the cells around the pixels of an image side that is ``pixels`` long."""
+    interval, part = _intervals(axis, pixels)
+    cells = _cells(axis, axis.last - axis.first + 2)
+    return Neighbours(cells[interval], cells[interval + 1], part)
+
+
+def _intervals(axis: Axis, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return interval and weight of the second cell of each pixel, (pixels,) int64 and float32."""
+    position = np.arange(pixels) * axis.step + axis.origin
+    below = np.floor(position)
+    last = axis.last - axis.first + 1
+    interval = np.clip(below - axis.first + 1, 0, last).astype(np.int64)
+    inside = (interval > 0) & (interval < last)
+    return interval, np.where(inside, position - below, 0).astype(np.float32)
+
+
+def _cells(axis: Axis, intervals: int) -> np.ndarray:
+    return np.clip(np.arange(intervals + 1) - 1 + axis.first, axis.first, axis.last)
