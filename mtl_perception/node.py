@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS 2 node: camera image in; labels, confidence and what else the network has out."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -20,7 +19,7 @@ from mtl_perception.predictor import Predictor
 from mtl_perception.ros_camera import CameraOfImages
 from mtl_perception.ros_diagnostics import PerceptionDiagnostics
 from mtl_perception.ros_outputs import PredictionPublisher, mask_table
-from mtl_perception.ros_reload import PredictorReloader
+from mtl_perception.ros_reload import PredictorReloader, end_process
 
 
 class PerceptionNode(Node):
@@ -125,10 +124,10 @@ class PerceptionNode(Node):
         self._shape = shape
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Entry point of ``ros2 run dense_semantic_slam perception_node``."""
-    return ros.spin(PerceptionNode)
+    end_process(ros.spin(PerceptionNode))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

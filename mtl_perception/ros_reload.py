@@ -11,9 +11,14 @@ The parameters say what is wanted, ``_config`` what runs; ``_step`` brings one t
 parameters that come in one request, or while a network is being loaded, cost one load together.
 """
 
+import logging
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from typing import NoReturn
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
@@ -28,6 +33,22 @@ from mtl_perception.predictor import Predictor
 
 FAILURES = (DenseSlamError, MemoryError, OSError, RuntimeError)
 """What loading may end in; the last also is what runtimes raise when a GPU has no memory left."""
+
+
+THREAD = "load_network"
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process with this exit code, also while a network is being loaded.
+
+    Python waits for its threads, and a load cannot be cut short: a stop would take as long.
+    """
+    if any(thread.name.startswith(THREAD) for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 class PredictorReloader:
@@ -53,14 +74,16 @@ class PredictorReloader:
         """
         self._node, self._config = node, config
         self._load, self._use, self._tell = load, use, tell
-        self._thread = ThreadPoolExecutor(1, "load_network")
+        self._is_open = True
+        self._thread = ThreadPoolExecutor(1, THREAD)
         self._loading: tuple[PerceptionNodeConfig, Future[Predictor]] | None = None
         self._wake = node.create_guard_condition(self._step)
         node.add_on_set_parameters_callback(self._check)
 
     def close(self) -> None:
-        """Wait for the thread, while what it would wake is still there."""
-        self._thread.shutdown(cancel_futures=True)
+        """Stop following; what is being loaded comes to nothing."""
+        self._is_open = False
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Refuse what can be told to be wrong at once; called before the parameters are set."""
@@ -92,7 +115,11 @@ class PredictorReloader:
         self._tell(f"loading {self._words(wanted)}; {self._config.model} answers until then", False)
         future = self._thread.submit(self._load, wanted)
         self._loading = wanted, future
-        future.add_done_callback(lambda _: self._wake.trigger())
+        future.add_done_callback(self._on_done)
+
+    def _on_done(self, _: "Future[Predictor]") -> None:
+        if self._is_open:
+            self._wake.trigger()
 
     def _finish(self, wanted: PerceptionNodeConfig, predictor: "Future[Predictor]") -> None:
         words = self._words(wanted)

@@ -2,6 +2,9 @@
 """When a network warms up, and what goes on while another is loaded: a node in this process."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,6 +216,38 @@ def test_a_network_that_does_not_fit_is_told_and_its_parameters_go_back(
         pair.until(lambda text=str(error): text in pair.reader.status().message, "the report")
         assert pair.node.get_parameter("model").value == str(indoor)
     np.testing.assert_array_equal(pair.labels(), old)
+
+
+SLOW_NODE = """
+import time
+from mtl_perception import node
+
+load = node.PerceptionNode._load
+
+def slow_load(self, config):
+    if config.temperature != 1.0:
+        print("slow load", flush=True)
+        time.sleep(600)
+    return load(self, config)
+
+node.PerceptionNode._load = slow_load
+node.main()
+"""
+
+
+def test_a_stop_does_not_wait_for_a_network_that_is_being_loaded(indoor: Path) -> None:
+    command = [sys.executable, "-c", SLOW_NODE, "--ros-args", "-p", f"model:={indoor}"]
+    reader = Reader("/image", Image)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as node:
+        reader.connect()
+        reader.set_parameters(temperature=2.0)
+        assert node.stdout is not None
+        assert any(b"slow load" in line for line in node.stdout)
+        node.send_signal(signal.SIGINT)
+        rest, _ = node.communicate(timeout=60)
+    reader.close()
+    assert node.returncode == 0
+    assert b"images: 0 answered" in rest and b"Traceback" not in rest
 
 
 def test_what_runs_can_be_had_back_when_its_file_is_gone(
