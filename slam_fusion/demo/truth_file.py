@@ -4,18 +4,17 @@
 from pathlib import Path
 
 import numpy as np
+import open3d as o3d
 
-from mtl_perception.synthetic.camera import render
 from slam_fusion.demo.room import TRUTH_CAMERA, RoomWalk
 from slam_fusion.frame import Surface
-from slam_fusion.geometry import invert_se3
 from slam_fusion.output.ply import write_ply
 
-EDGE = 0.06
+EDGE = 0.08
 """Metres: no edge of the written surface is longer, so that its vertices stand for all of it."""
 
-TOLERANCE = 0.02
-"""Metres by which a view's depth may differ from a triangle that it sees."""
+UP_TO = 0.9995
+"""Part of the way to a triangle that must be free for it to be seen."""
 
 
 def write_truth(path: Path, scene: RoomWalk, max_depth: float = 5.0, step: int = 4) -> int:
@@ -35,10 +34,12 @@ def write_truth(path: Path, scene: RoomWalk, max_depth: float = 5.0, step: int =
     """
     room = scene.room
     corners, row = divided(room.vertices[room.triangles], EDGE)
-    seen = _seen(corners.mean(axis=1), scene, max_depth, step)
+    seen = _seen(corners, scene, max_depth, step)
     corners, row = corners[seen], row[seen]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    areas = np.linalg.norm(normals, axis=1)
+    solid = areas > 1e-9  # the tip of a lamp is a ring of triangles without width
+    corners, row, normals = corners[solid], row[solid], normals[solid] / areas[solid, None]
     labels = np.repeat(room.labels[row], 3)
     surface = Surface(
         positions=np.ascontiguousarray(corners.reshape(-1, 3), np.float32),
@@ -79,21 +80,24 @@ def divided(corners: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(parts), np.concatenate(rows)
 
 
-def _seen(points: np.ndarray, scene: RoomWalk, max_depth: float, step: int) -> np.ndarray:
-    """Whether each of (N, 3) points on the surface is seen from some pose: (N,) bool."""
+def _seen(corners: np.ndarray, scene: RoomWalk, max_depth: float, step: int) -> np.ndarray:
+    """Whether the middle of each triangle (N, 3, 3) is seen from its outside: (N,) bool."""
     k = TRUTH_CAMERA
-    seen = np.zeros(len(points), bool)
+    middles = corners.mean(axis=1)
+    outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    seen = np.zeros(len(corners), bool)
     for _, T_world_camera in scene.poses[::step]:
-        depth = render(scene.room, k, T_world_camera).depth
-        T = invert_se3(T_world_camera)
         rest = np.flatnonzero(~seen)
-        x, y, z = (points[rest] @ T[:3, :3].T + T[:3, 3]).T
-        ahead = (z > 0.1) & (z <= max_depth)
-        z = np.where(ahead, z, 1)
-        u = np.rint(k.fx * x / z + k.cx).astype(np.int64)
-        v = np.rint(k.fy * y / z + k.cy).astype(np.int64)
-        inside = ahead & (u >= 0) & (u < k.width) & (v >= 0) & (v < k.height)
-        at = rest[inside]
-        near = np.abs(depth[v[inside], u[inside]] - z[inside]) < TOLERANCE + 0.01 * z[inside]
-        seen[at[near]] = True
+        way = middles[rest] - T_world_camera[:3, 3]
+        x, y, z = (way @ T_world_camera[:3, :3]).T
+        visible = (z > 0.1) & (z <= max_depth) & ((way * outward[rest]).sum(axis=1) < 0)
+        z = np.maximum(z, 0.1)
+        visible &= np.abs(k.fx * x / z + k.cx - (k.width - 1) / 2) <= k.width / 2
+        visible &= np.abs(k.fy * y / z + k.cy - (k.height - 1) / 2) <= k.height / 2
+        way, rest = way[visible], rest[visible]
+        rays = np.hstack([np.broadcast_to(T_world_camera[:3, 3], way.shape), way])
+        blocked = scene.room.scene.test_occlusions(
+            o3d.core.Tensor.from_numpy(rays.astype(np.float32)), tnear=0.0, tfar=UP_TO
+        )
+        seen[rest[~blocked.numpy()]] = True
     return seen
