@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A joint network run by OpenVINO says what plain torch says of the same image."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: see docs/installation.md")
+onnx = pytest.importorskip("onnx", reason="needs onnx: see docs/installation.md")
+pytest.importorskip("openvino", reason="needs openvino: see docs/installation.md")
+
+from joint_networks import lively_network, plain_torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+from mtl_perception.inference.openvino_network import OpenVinoNetwork, has_bf16  # noqa: E402
+from mtl_perception.labels import LABEL_SETS  # noqa: E402
+from mtl_perception.models import ModelCorrupt, ModelUnsupported  # noqa: E402
+from mtl_perception.networks.checkpoint import save_network  # noqa: E402
+from mtl_perception.networks.nekrasov_graph import nekrasov_graph  # noqa: E402
+from mtl_perception.predictor import Predictor, PredictorConfig  # noqa: E402
+
+NYU = LABEL_SETS["nyu40"]
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return lively_network("nekrasov-nyud-normals")
+
+
+@pytest.fixture(scope="module")
+def file(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "joint.safetensors"
+    save_network(path, model, NYU)
+    return path
+
+
+def image(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def torch_scores(model: nn.Module, rgb: np.ndarray) -> np.ndarray:
+    """Class scores (h, w, C) by torch alone."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = (torch.from_numpy(rgb).float() / 255 - mean) / std
+    with torch.no_grad():
+        return model(x.permute(2, 0, 1)[None].contiguous())["labels"][0].permute(1, 2, 0).numpy()
+
+
+def test_one_network_answers_images_of_every_size_as_torch_does(
+    file: Path, model: nn.Module
+) -> None:
+    network = OpenVinoNetwork(file, "cpu", "fp32", 1)
+    for shape in ((96, 128), (97, 130), (32, 33), (96, 128)):
+        rgb = image(shape)
+        scores = torch_scores(model, rgb)
+        found = network(rgb).scores.values
+        assert found.shape == scores.shape
+        assert np.abs(found - scores).max() < 1e-4 * np.abs(scores).max(), shape
+
+
+def test_the_predictor_gives_labels_depth_and_normals_of_it(file: Path, model: nn.Module) -> None:
+    rgb = image((97, 130))
+    config = PredictorConfig(model=str(file), device="cpu", precision="fp32", runtime="openvino")
+    prediction, expected = Predictor(config)(rgb), plain_torch(model, rgb)
+    ranked = expected.probability.topk(2, dim=0).values
+    clear = (ranked[0] - ranked[1] > 1e-3).numpy()
+    assert clear.mean() > 0.98 and len(np.unique(prediction.labels)) > 3
+    np.testing.assert_array_equal(prediction.labels[clear], expected.labels.numpy()[clear])
+    scale = float(expected.depth.max())
+    np.testing.assert_allclose(prediction.depth, expected.depth.numpy(), atol=1e-4 * scale)
+    np.testing.assert_allclose(prediction.normals, expected.normals.numpy(), atol=1e-2)
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 instructions")
+def test_bf16_is_near_fp32_and_what_auto_means(file: Path) -> None:
+    """Eight bits of mantissa through 60 layers: 3 % of the greatest score."""
+    rgb = image((96, 128))
+    exact = OpenVinoNetwork(file, "cpu", "fp32", 1)(rgb).scores.values
+    auto = OpenVinoNetwork(file, "auto", "auto", 1)
+    assert (auto.precision, auto.device, auto.runtime) == ("bf16", "cpu", "openvino")
+    near = auto(rgb).scores.values
+    assert 1e-4 < np.abs(near - exact).max() / np.abs(exact).max() < 0.03
+    assert (near.argmax(axis=-1) == exact.argmax(axis=-1)).mean() > 0.95
+
+
+def test_an_answer_outlives_the_next_run(file: Path) -> None:
+    network = OpenVinoNetwork(file, "cpu", "fp32", 1)
+    first = network(image((64, 64)))
+    kept = first.scores.values.copy(), first.depth.copy()
+    network(image((64, 64), seed=1))
+    np.testing.assert_array_equal(first.scores.values, kept[0])
+    np.testing.assert_array_equal(first.depth, kept[1])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_takes_as_many_threads_as_it_may(file: Path, threads: int) -> None:
+    network = OpenVinoNetwork(file, "cpu", "fp32", threads)
+    compiled = network._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+
+
+def test_importing_it_calls_nobody() -> None:
+    script = """
+import socket, sys
+def refuse(*_):
+    raise SystemExit("a network address was asked for")
+socket.getaddrinfo = socket.socket.connect = refuse
+import mtl_perception.inference.openvino_network
+assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_graph_that_openvino_does_not_know_is_refused(file: Path, tmp_path: Path) -> None:
+    proto = nekrasov_graph(file)
+    proto.graph.node[0].op_type = "Convolve"
+    onnx.save(proto, tmp_path / "net.onnx")
+    with pytest.raises(ModelCorrupt, match=r"net\.onnx: OpenVINO cannot load it"):
+        OpenVinoNetwork(tmp_path / "net.onnx", "cpu", "auto", 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [("cuda", "auto", "device 'cuda'"), ("cpu", "int8", "precision 'int8'; OpenVINO has it in")],
+)
+def test_what_the_runtime_lacks_is_named(
+    file: Path, device: str, precision: str, message: str
+) -> None:
+    with pytest.raises(ModelUnsupported, match=message):
+        OpenVinoNetwork(file, device, precision, 1)

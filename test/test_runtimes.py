@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each file is run by the best runtime that is installed, and it is said which and why."""
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtl_perception.inference import runtimes
+from mtl_perception.inference.runtimes import best_runtime, cuda_devices, open_network
+from mtl_perception.models import ModelUnsupported
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch):
+    """Let only some modules look installed, on a machine without CUDA devices."""
+
+    def only(*modules: str) -> None:
+        monkeypatch.setattr(runtimes, "find_spec", lambda name: name if name in modules else None)
+        monkeypatch.setattr(runtimes, "cuda_devices", lambda: 0)
+
+    return only
+
+
+EVERYTHING = ("openvino", "onnxruntime", "onnx", "safetensors", "torch", "ai_edge_litert")
+
+
+@pytest.mark.parametrize(
+    ("file", "precision", "modules", "runtime"),
+    [
+        ("net.safetensors", "auto", EVERYTHING, "openvino"),
+        ("net.SAFETENSORS", "bf16", EVERYTHING, "openvino"),
+        ("net.onnx", "int8", EVERYTHING, "openvino"),
+        ("net.safetensors", "auto", EVERYTHING[1:], "onnx"),
+        ("net.safetensors", "bf16", EVERYTHING[1:], "torch"),
+        ("net.safetensors", "auto", ("torch", "safetensors"), "torch"),
+        ("net.onnx", "auto", EVERYTHING[1:], "onnx"),
+        ("net.tflite", "auto", EVERYTHING, "litert"),
+    ],
+)
+def test_the_fastest_that_is_installed_and_has_the_precision_is_taken(
+    install, file: str, precision: str, modules: tuple[str, ...], runtime: str
+) -> None:
+    install(*modules)
+    assert best_runtime(Path(file), "cpu", precision)[0] == runtime
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_what_to_type(install) -> None:
+    install("onnx", "safetensors")
+    with pytest.raises(ModelUnsupported, match=r"needs onnxruntime, not installed.*pip install"):
+        open_network(Path("net.onnx"), None, "cpu", "auto", 1)
+
+
+def test_other_files_other_runtimes_and_absent_devices_are_refused(install) -> None:
+    install(*EVERYTHING)
+    with pytest.raises(ModelUnsupported, match=r"net\.h5: no runtime for this kind of file"):
+        open_network(Path("net.h5"), None, "auto", "auto", 1)
+    with pytest.raises(ModelUnsupported, match="runtime 'tvm': want auto or litert, onnx"):
+        open_network(Path("net.onnx"), None, "auto", "auto", 1, "tvm")
+    install("openvino", "onnx", "safetensors")
+    with pytest.raises(ModelUnsupported, match="'cuda': the machine has 0 CUDA devices"):
+        open_network(Path("net.onnx"), None, "cuda", "auto", 1)
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has an NVIDIA driver")
+def test_a_machine_without_a_driver_has_no_cuda_devices() -> None:
+    assert cuda_devices() == 0
+
+
+def test_tensorrt_comes_before_cuda_and_cuda_before_the_processor() -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    import onnxruntime
+
+    from mtl_perception.inference.onnx_network import CPU, CUDA, TENSORRT, choose_providers
+
+    here = onnxruntime.get_available_providers()
+    known = onnxruntime.get_all_providers()
+    assert {CPU, CUDA, TENSORRT} <= set(known)  # the names are those of ONNX Runtime
+    assert choose_providers("cpu", here) == [CPU]
+    assert choose_providers("auto", known) == choose_providers("cuda", known)
+    assert choose_providers("cuda", known) == [TENSORRT, CUDA, CPU]
+    assert choose_providers("cuda", [CPU, CUDA]) == [CUDA, CPU]
+    assert choose_providers("auto", [CPU]) == [CPU]
+    assert choose_providers("cpu", known) == [CPU]
+    with pytest.raises(ModelUnsupported, match="device 'cuda'; ONNX Runtime has CPUExecution"):
+        choose_providers("cuda", [CPU])
+    with pytest.raises(ModelUnsupported, match="device 'tpu'"):
+        choose_providers("tpu", known)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch: see docs/installation.md")
+@pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs onnxscript")
+def test_networks_without_a_graph_of_ours_are_exported_on_the_way(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from joint_networks import lively_network
+
+    from mtl_perception.labels import LABEL_SETS
+    from mtl_perception.networks.checkpoint import save_network
+
+    path = tmp_path / "net.safetensors"
+    save_network(path, lively_network("pad-net-nyud-alexnet"), LABEL_SETS["nyu40"])
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    with caplog.at_level(logging.INFO, logger=runtimes.__name__):
+        by_graph = open_network(path, None, "cpu", "fp32", 1, "onnx")(rgb).scores.values
+        by_torch = open_network(path, None, "cpu", "fp32", 1, "torch")(rgb).scores.values
+    assert np.abs(by_graph - by_torch).max() < 1e-4 * np.abs(by_torch).max()
+    said = [record.getMessage() for record in caplog.records if record.name == runtimes.__name__]
+    assert [f"{path}: {name} on cpu in fp32; as asked for" for name in ("onnx", "torch")] == said
