@@ -585,6 +585,14 @@ def test_data_sets_are_joined_thinned_and_remapped_by_text(tmp_path):
         )
 
 
+def test_two_folders_of_one_name_can_be_told_apart(tmp_path):
+    specs = [f"rgbd:{rgbd_folder(tmp_path / scene / 'seq-01', (0, 2))}" for scene in ("a", "b")]
+    assert [s.name for s in open_dataset(" + ".join(specs))] == [
+        *("seq-01/frame-000000", "seq-01/frame-000002"),
+        *("seq-01#2/frame-000000", "seq-01#2/frame-000002"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -597,7 +605,6 @@ def test_data_sets_are_joined_thinned_and_remapped_by_text(tmp_path):
         ("rgbd:{}?every=two", "not a whole number"),
         ("rgbd:{}?camera=1,2,3", "fx,fy,cx,cy"),
         ("rgbd:{}?remap=nyu40", "no labels"),
-        ("rgbd:{} + rgbd:{}", "different names"),
         ("cityscapes:{}?split=all", "train, val, test"),
         ("pascal:{}?split=test", "train, val"),
         ("nyud:{}?split=val", "train or test"),

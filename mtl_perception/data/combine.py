@@ -12,23 +12,30 @@ from mtl_perception.labels import LabelSet, remap_table
 
 
 class Concatenated:
-    """Several data sets of one label set, one after the other; names get the set's in front."""
+    """Several data sets of one label set, one after the other.
+
+    The names of samples get that of their data set in front; of two data sets of one name the
+    second is called "name#2".
+    """
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         """Join.
 
         Raises:
-            InvalidInput: no data set, two of one name, or label sets that differ.
+            InvalidInput: no data set, or label sets that differ.
         """
-        names = [dataset.name for dataset in datasets]
+        names: list[str] = []
+        for dataset in datasets:
+            same = sum(n.partition("#")[0] == dataset.name for n in names)
+            names.append(f"{dataset.name}#{same + 1}" if same else dataset.name)
         sets = {d.label_set.name: d.label_set for d in datasets if d.label_set is not None}
-        if not names or len(set(names)) < len(names):
-            raise InvalidInput(f"want data sets of different names, got {names}")
+        if not names:
+            raise InvalidInput("no data sets to join")
         if len(sets) > 1:
             raise InvalidInput(f"{' + '.join(names)}: label sets {sorted(sets)} differ; remap them")
         self.name = " + ".join(names)
         self.label_set: LabelSet | None = next(iter(sets.values()), None)
-        self._datasets = tuple(datasets)
+        self._datasets, self._names = tuple(datasets), names
         self._ends = list(accumulate(map(len, datasets)))
 
     def __len__(self) -> int:
@@ -42,7 +49,7 @@ class Concatenated:
         which = bisect_right(self._ends, index)
         dataset = self._datasets[which]
         sample = dataset[index - self._ends[which] + len(dataset)]
-        return replace(sample, name=f"{dataset.name}/{sample.name}")
+        return replace(sample, name=f"{self._names[which]}/{sample.name}")
 
 
 class EveryNth:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves of an evaluation as SVG text: no library, sharp at any size, readable inside a page."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 from mtl_perception.evaluation.calibration import CalibrationMetrics
@@ -13,20 +13,27 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 28, 44
 BLUE, RED, GRAY = "#2563a8", "#c8323c", "#9aa0a8"
 
 
-@dataclass(frozen=True)
 class _Axes:
-    """Where values lie in the picture."""
+    """Where values lie in the picture; the axes end at round numbers around the values."""
 
-    x_max: float
-    y_max: float
-    y_min: float = 0.0
+    def __init__(self, x_max: float, y_max: float, y_min: float = 0.0) -> None:
+        self.x_ticks, self.y_ticks = _ticks(0.0, x_max), _ticks(y_min, y_max)
 
     def x(self, value: float) -> float:
-        return LEFT + value / self.x_max * (WIDTH - LEFT - RIGHT)
+        return LEFT + value / self.x_ticks[-1] * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        share = (value - self.y_min) / (self.y_max - self.y_min)
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        low, high = self.y_ticks[0], self.y_ticks[-1]
+        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return four to seven round numbers, equally far apart, around the range and through 0."""
+    least = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(power * round_ for round_ in (1, 2, 2.5, 5, 10) if power * round_ >= least)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [i * step for i in range(first, last + 1)]
 
 
 def reliability_chart(metrics: CalibrationMetrics) -> str:
@@ -49,11 +56,11 @@ def depth_chart(metrics: DepthMetrics) -> str:
     bins = [b for b in metrics.bins if b.pixels]
     far = max(b.far for b in bins)
     values = [b.abs_rel for b in bins] + [b.bias / (b.near + b.far) * 2 for b in bins]
-    axes = _Axes(far, max(0.2, max(values) * 1.1), min(0.0, min(values) * 1.1))
+    axes = _Axes(far, max(0.2, *values), min(0.0, *values))
+    low, high = axes.y_ticks[0], axes.y_ticks[-1]
     most = max(b.pixels for b in bins)
-    span = axes.y_max - axes.y_min
     parts = [
-        _bar(axes, b.near, b.far, axes.y_min + b.pixels / most * 0.25 * span, GRAY, 0.35)
+        _bar(axes, b.near, b.far, low + b.pixels / most * 0.25 * (high - low), GRAY, 0.35)
         for b in bins
     ]
     middles = [(b.near + b.far) / 2 for b in bins]
@@ -71,10 +78,10 @@ def sorted_chart(values: Sequence[float], title: str, what: str, top: float = 0.
         values: one per image.
         title: of the chart.
         what: the values are, with their unit.
-        top: of the axis; 0 = a little above the highest value.
+        top: of the axis; 0 = above the highest value.
     """
     ordered = sorted(values)
-    axes = _Axes(100, top or max(1e-3, *ordered) * 1.05)
+    axes = _Axes(100, top or max(1e-3, *ordered))
     steps = max(1, len(ordered) - 1)
     points = [(axes.x(100 * i / steps), axes.y(v)) for i, v in enumerate(ordered)]
     dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{BLUE}"/>' for x, y in points]
@@ -84,13 +91,10 @@ def sorted_chart(values: Sequence[float], title: str, what: str, top: float = 0.
 
 def _chart(axes: _Axes, title: str, x_name: str, y_name: str, parts: Sequence[str]) -> str:
     grid = []
-    for i in range(5):
-        x, y = axes.x_max * i / 4, axes.y_min + (axes.y_max - axes.y_min) * i / 4
-        grid += [
-            _line([(axes.x(0), axes.y(y)), (axes.x(axes.x_max), axes.y(y))], "#d8dce2", width=1),
-            _text(LEFT - 6, axes.y(y) + 4, f"{y:.3g}", "end"),
-            _text(axes.x(x), HEIGHT - BOTTOM + 16, f"{x:.3g}", "middle"),
-        ]
+    for y in axes.y_ticks:
+        grid.append(_line([(LEFT, axes.y(y)), (WIDTH - RIGHT, axes.y(y))], "#d8dce2", width=1))
+        grid.append(_text(LEFT - 6, axes.y(y) + 4, f"{y:.3g}", "end"))
+    grid += [_text(axes.x(x), HEIGHT - BOTTOM + 16, f"{x:.3g}", "middle") for x in axes.x_ticks]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -109,7 +113,7 @@ def _bar(axes: _Axes, low: float, high: float, top: float, color: str, opacity: 
     x, y = axes.x(low), axes.y(top)
     return (
         f'<rect x="{x + 0.5:.1f}" y="{y:.1f}" width="{axes.x(high) - x - 1:.1f}" '
-        f'height="{axes.y(axes.y_min) - y:.1f}" fill="{color}" fill-opacity="{opacity}"/>'
+        f'height="{HEIGHT - BOTTOM - y:.1f}" fill="{color}" fill-opacity="{opacity}"/>'
     )
 
 

@@ -81,10 +81,12 @@ def _depth_row(sample: Sample, depth: np.ndarray) -> list[Picture]:
     truth = sample.depth
     assert truth is not None
     known = truth[truth > 0]
-    near, far = np.percentile(known, [1, 99]) if known.size else (0.0, 1.0)
+    near, far = np.percentile(known, [1, 99]) * (0.9, 1.1) if known.size else (0.0, 1.0)
     return [
         Picture("image", sample.color),
-        Picture(f"true depth {near:.1f} to {far:.1f} m", depth_colors(truth, near, far)),
+        Picture(
+            f"true depth, {near:.1f} to {far:.1f} m bright to dark", depth_colors(truth, near, far)
+        ),
         Picture("predicted depth", depth_colors(depth, near, far)),
         Picture(
             f"red too far, blue too near, full at {DEPTH_ERROR_RANGE:.0%}",

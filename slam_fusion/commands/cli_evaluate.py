@@ -38,6 +38,7 @@ def evaluate(
         bool, flag("Fit each image's depth to the truth by its median.", DEPTH)
     ] = False,
     device: Annotated[str | None, flag("auto, cpu, cuda.", NETWORK, "auto")] = None,
+    runtime: Annotated[str | None, flag("auto, or which to use.", NETWORK, "auto")] = None,
     precision: Annotated[
         str | None, flag("auto, or what the runtime has.", NETWORK, "auto")
     ] = None,
@@ -66,7 +67,13 @@ def evaluate(
     config = PredictorConfig(
         model=model,
         label_set=images.label_set.name if images.label_set else "",
-        **given(device=device, precision=precision, threads=threads, temperature=temperature),
+        **given(
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            threads=threads,
+            temperature=temperature,
+        ),
     )
     predictor, failures = Predictor(config), WorstImages(worst)
     with Progress(transient=True) as bar:
@@ -86,6 +93,7 @@ def evaluate(
     facts = {
         "network": path.name,
         "sha256": checksum(path),
+        "run by": f"{predictor.runtime}, {predictor.device}, {predictor.precision}",
         "data set": dataset,
         "true classes that count": classes or "all",
     }
