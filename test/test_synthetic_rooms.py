@@ -11,7 +11,7 @@ from mtl_perception.labels import LABEL_SETS
 from mtl_perception.synthetic import coverings, palette, prints
 from mtl_perception.synthetic.camera import render
 from mtl_perception.synthetic.furniture import Item
-from mtl_perception.synthetic.layout import KINDS, SHOW_ROOM, Plan, plan_room
+from mtl_perception.synthetic.layout import FLAT, KINDS, SHOW_ROOM, Plan, plan_room
 from mtl_perception.synthetic.patches import Patch, ellipsoid, leaning, pillow, rod, swept
 from mtl_perception.synthetic.placement import Placement, bounds, footprint, scatter, transform
 from mtl_perception.synthetic.room import Room, make_room, triangulate
@@ -151,6 +151,43 @@ def test_rooms_stay_small_enough_to_light_and_cast(plans):
         for plan in plans
     ]
     assert max(patches) < 6000 and 2 * max(cells) < 150_000
+
+
+def test_rooms_of_a_flat_are_joined_by_passages_that_one_can_walk_through():
+    for seed in range(4):
+        flat = plan_room(np.random.default_rng(seed), FLAT)
+        scene = casting(*surface([p for item in flat.items for p in item.patches]))
+        low, high = bounds(flat.items)
+        assert (low > -0.002).all() and (high < flat.size + 0.002).all()
+        assert 2 <= len(flat.rooms) <= 4
+        reached = {0}
+        for _ in flat.rooms:
+            for x0, y0, x1, y1 in flat.passages:
+                touched = {
+                    number
+                    for number, (a, b, c, d) in enumerate(flat.rooms)
+                    if x0 <= c + 1e-9 and a <= x1 + 1e-9 and y0 <= d + 1e-9 and b <= y1 + 1e-9
+                }
+                assert len(touched) == 2
+                if touched & reached:
+                    reached |= touched
+        assert reached == set(range(len(flat.rooms)))
+        for x0, y0, x1, y1 in flat.passages:
+            across = np.array([1.0, 0]) if y1 - y0 > x1 - x0 else np.array([0, 1.0])
+            steps = np.linspace(-0.5, 0.5, 11)[:, None]
+            way = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + steps * across
+            heights = np.repeat([0.4, 1.0, 1.6], len(way))
+            points = np.column_stack([np.tile(way, (3, 1)), heights]).astype(np.float32)
+            distance = scene.compute_distance(o3d.core.Tensor.from_numpy(points)).numpy()
+            assert distance.min() > 0.3
+
+
+def test_a_part_of_a_wall_continues_the_pattern_beside_it():
+    striped = coverings.checkered((200, 30, 30), (30, 30, 200), 0.13)
+    whole = striped((101, 201), 0.01, np.random.default_rng(9))
+    part = coverings.part_of(striped, (1.0, 2.0), (0.2, 0.5, 0.7, 1.9), 9)
+    image = part((31, 121), 0.01, np.random.default_rng(0))
+    assert np.abs(image - whole[20:51, 70:191]).max() < 0.05
 
 
 def test_same_seed_same_plan_other_seed_another():

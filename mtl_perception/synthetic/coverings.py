@@ -199,3 +199,30 @@ def worn(clean: Material, amount: float) -> Material:
         return _shaded(clean(shape, texel, rng), 1 - amount * stain)
 
     return material
+
+
+def part_of(
+    whole: Material,
+    size: tuple[float, float],
+    area: tuple[float, float, float, float],
+    seed: int,
+) -> Material:
+    """Return what a part of a larger surface looks like, so that patterns run on across parts.
+
+    Args:
+        whole: what covers the larger surface.
+        size: its height and width, metres.
+        area: the part: lowest and highest row, first and last column, metres.
+        seed: the same for all parts of the surface.
+    """
+
+    def material(shape: tuple[int, int], texel: float, rng: np.random.Generator) -> np.ndarray:
+        full = (int(np.ceil(size[0] / texel)) + 1, int(np.ceil(size[1] / texel)) + 1)
+        image = whole(full, texel, np.random.default_rng(seed))
+        z0, z1, u0, u1 = area
+        rows = np.linspace(z0, z1, shape[0], dtype=np.float32)[:, None] / np.float32(texel)
+        columns = np.linspace(u0, u1, shape[1], dtype=np.float32)[None] / np.float32(texel)
+        v, u = (np.ascontiguousarray(np.broadcast_to(m, shape)) for m in (rows, columns))
+        return cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    return material

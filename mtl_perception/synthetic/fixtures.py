@@ -85,6 +85,34 @@ def _panelled(
     return patches
 
 
+def passage(width: float, height: float, wall: float, style: Style) -> tuple[Item, Item]:
+    """Return the lined opening of a wall (its middle plane is y = 0) and its threshold."""
+    w, t = width / 2, wall / 2
+    patches: list[Patch] = []
+    for x in (-w, w - 0.02):
+        patches += box((x, -t, 0), (x + 0.02, t, height), style.trim)
+    patches += box((-w + 0.02, -t, height - 0.02), (w - 0.02, t, height), style.trim)
+    for y in (-t - 0.018, t):
+        for x in (-w - 0.06, w - 0.01):
+            patches += box((x, y, 0), (x + 0.07, y + 0.018, height + 0.06), style.trim)
+        patches += box(
+            (-w + 0.01, y, height - 0.01), (w - 0.01, y + 0.018, height + 0.06), style.trim
+        )
+    floor = quad((-w + 0.02, -t, 0), (width - 0.04, 0, 0), (0, wall, 0), style.wood)
+    return Item("door", patches), Item("floor", [floor])
+
+
+def open_leaf(rng: np.random.Generator, style: Style, width: float, height: float) -> Item:
+    """Door leaf that stands open, hinged at the origin, closed along +x, turned towards +y."""
+    leaf = timber_like(rng) if rng.random() < 0.5 else style.trim
+    patches = box((0, 0, 0.006), (width, 0.038, height), leaf)
+    for y in (-0.04, 0.05):
+        patches += box((width - 0.14, y, 1.03), (width - 0.03, y + 0.012, 1.05), style.metallic)
+    for y0, y1 in ((-0.04, 0.0), (0.038, 0.062)):
+        patches += box((width - 0.05, y0, 1.03), (width - 0.03, y1, 1.05), style.metallic)
+    return Item("door", patches)
+
+
 def window(rng: np.random.Generator, style: Style, width: float, height: float) -> Item:
     """Window with one to three casements; its sill is at z = 0."""
     w = width / 2

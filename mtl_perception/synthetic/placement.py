@@ -133,6 +133,17 @@ class Placement:
         """Let nothing stand between two corners (3,) of the room."""
         self._free.add(footprint(np.asarray(low), np.asarray(high), np.eye(4)))
 
+    def keep_free_at(self, wall: int, s: float, width: float, depth: float, height: float) -> None:
+        """Let nothing stand before a part of a wall."""
+        low, high = np.array([-width / 2, 0.0, 0.0]), np.array([width / 2, depth, height])
+        self._free.add(footprint(low, high, self.at_wall(wall, s, 0.0, 0.0)))
+
+    def take(self, items: list[Item], T: np.ndarray) -> None:
+        """Place what must stand where it stands; it may be part of a wall."""
+        for item in items:
+            self._taken.add(footprint(*bounds([item]), T))
+            self.items.append(item.moved(T))
+
     def put(self, piece: list[Item], T: np.ndarray, front: float = 0.0) -> bool:
         """Place a piece if it fits with ``front`` metres free before it; say whether it did."""
         return self._put(piece, [bounds([item]) for item in piece], T, front)
