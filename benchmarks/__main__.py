@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from benchmarks import bench_fusion
+from benchmarks import bench_fusion, bench_rooms
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.frame import Frame
@@ -78,6 +78,8 @@ def main() -> int:
     timed("extract the labelled cloud", 1, volume.extract_cloud)
     timed("extract the labelled mesh", 1, volume.extract_mesh)
     timed("hash the map", 1, volume.state_hash)
+    print("\nsynthetic rooms")
+    bench_rooms.run()
     return 0
 
 

@@ -38,7 +38,7 @@ def write_shard(
     offset = 0
     with atomic_file(path) as file:
         for sample, T_world_camera in samples:
-            parts = dict(_encoded(sample))
+            parts = dict(encoded(sample))
             blob = b"".join(parts.values())
             file.write(blob)
             k = sample.intrinsics
@@ -56,7 +56,8 @@ def write_shard(
     return Shard(path.name, offset, seed, tuple(stored))
 
 
-def _encoded(sample: Sample) -> Iterator[tuple[str, bytes]]:
+def encoded(sample: Sample) -> Iterator[tuple[str, bytes]]:
+    """Yield the parts of a sample: name and file, JPEG for colours and PNG for the rest."""
     yield "color", _jpeg(sample.color)
     if sample.depth is not None:
         units = np.rint(sample.depth.astype(np.float64) * DEPTH_UNITS)
