@@ -15,6 +15,7 @@ from mtl_perception.evaluation.depth import CROPS, DepthConfig, DepthMeter
 from mtl_perception.evaluation.multi_task import TaskResult, delta_mtl
 from mtl_perception.evaluation.normals import NormalMeter
 from mtl_perception.evaluation.segmentation import Confusion, keep_classes
+from mtl_perception.evaluation.temperature import fit_temperature
 from mtl_perception.labels import LabelClass, LabelSet
 
 FIVE = LabelSet("five", tuple(LabelClass(i, f"c{i}", (i, i, i)) for i in range(5)))
@@ -249,6 +250,8 @@ def test_calibration_agrees_with_a_loop_over_pixels():
         assert (got_bin.pixels, got_bin.accuracy) == (len(members), pytest.approx(accuracy))
     got = meter.metrics()
     assert got.pixels == total and got.ece == pytest.approx(ece)
+    losses = [-math.log(max(1e-6, c if r else 1 - c)) for ms in bins.values() for c, r in ms]
+    assert got.log_loss == pytest.approx(sum(losses) / total)
     everything = [m for members in bins.values() for m in members]
     assert got.overconfidence == pytest.approx(
         sum(c for c, _ in everything) / total - sum(r for _, r in everything) / total
@@ -266,6 +269,26 @@ def test_a_calibrated_guesser_has_no_calibration_error():
     sure = CalibrationMeter()
     sure.add(truth, labels, np.ones_like(confidence))
     assert sure.metrics().ece == pytest.approx(float(labels.mean()))
+
+
+def test_the_temperature_that_made_a_network_too_sure_is_found():
+    rng = np.random.default_rng(9)
+    scores = rng.normal(0, 2, (200, 200, 3))
+    chances = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    truth = (rng.random((200, 200, 1)) > chances.cumsum(axis=2)).sum(axis=2).astype(np.uint8)
+
+    def judge(temperature: float):
+        powers = np.exp(scores * 2.5 / temperature)  # of a network 2.5 times too sure
+        confidence = (powers / powers.sum(axis=2, keepdims=True)).max(axis=2)
+        meter = CalibrationMeter()
+        meter.add(truth, scores.argmax(axis=2).astype(np.uint8), confidence.astype(np.float32))
+        return meter.metrics()
+
+    fits = fit_temperature(judge)
+    assert len(fits) == 10 and fits[0].temperature == pytest.approx(2.5, rel=0.04)
+    assert fits[0].metrics.ece < 0.01 < judge(1.0).ece
+    with pytest.raises(InvalidInput, match="no labels"):
+        fit_temperature(lambda temperature: None)
 
 
 def test_delta_mtl_gives_the_published_rows():

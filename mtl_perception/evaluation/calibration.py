@@ -26,6 +26,7 @@ class CalibrationMetrics:
     pixels: int
     ece: float  # expected calibration error: mean over pixels of |accuracy - confidence| by bin
     overconfidence: float  # mean confidence - accuracy
+    log_loss: float  # mean of -ln(probability given to what came true: label right, or wrong)
     bins: tuple[ReliabilityBin, ...]  # of equal width, ascending
 
 
@@ -38,6 +39,7 @@ class CalibrationMeter:
     def __init__(self) -> None:
         """Start with nothing counted."""
         self._sums = np.zeros((3, self.BINS))  # pixels, sum of confidence, right ones
+        self._log_loss = 0.0
 
     def add(self, truth: np.ndarray, labels: np.ndarray, confidence: np.ndarray) -> None:
         """Count an image.
@@ -59,7 +61,11 @@ class CalibrationMeter:
         if not ((values >= 0) & (values <= 1 + 1e-6)).all():  # NaN fails too
             raise InvalidInput("confidence outside of 0..1: not probabilities")
         row = np.minimum((values * self.BINS).astype(np.int64), self.BINS - 1)
-        right = (truth[counted] == labels[counted]).astype(np.float64)
+        is_right = truth[counted] == labels[counted]
+        # A certain network that is wrong must not outweigh all others: float32 has no more.
+        probability = np.clip(np.where(is_right, values, 1 - values), 1e-6, 1)
+        self._log_loss -= float(np.log(probability).sum())
+        right = is_right.astype(np.float64)
         self._sums += [
             np.bincount(row, minlength=self.BINS),
             np.bincount(row, values, self.BINS),
@@ -77,6 +83,7 @@ class CalibrationMeter:
             int(total),
             float(np.abs(confidence - right).sum() / total),
             float((confidence.sum() - right.sum()) / total),
+            self._log_loss / float(total),
             tuple(
                 ReliabilityBin(i / self.BINS, (i + 1) / self.BINS, int(n), float(c), float(a))
                 for i, (n, c, a) in enumerate(

@@ -109,6 +109,7 @@ def _figures(evaluation: Evaluation) -> list[str]:
         if c := evaluation.calibration:
             rows.append(["expected calibration error", f"{c.ece:.3f}"])
             rows.append(["mean confidence - accuracy", f"{c.overconfidence:+.3f}"])
+            rows.append(["log loss of the confidence", f"{c.log_loss:.3f}"])
         parts += ["<h2>Labels</h2>", _table(["", ""], rows)]
     if d := evaluation.depth:
         names = [name.replace("_", " ") for name in DepthErrors.__dataclass_fields__]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on images with and without truth: ``evaluate``, ``pseudo-label``."""
+"""Commands on images with and without truth: ``evaluate``, ``calibrate``, ``pseudo-label``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,6 +103,44 @@ def evaluate(
     typer.echo(result.to_json() if as_json else f"{result.table()}\nreport: {out / HTML_FILE}")
 
 
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Network: a name of `models list`, or a file.")],
+    dataset: DatasetSpec,
+    classes: Annotated[
+        str, flag("True classes that count: names, or a label set that maps to them.")
+    ] = "",
+    threads: Annotated[int | None, flag("Threads; 0 = all.", default="2")] = None,
+) -> None:
+    """Find the temperature at which a network's confidence is most honest."""
+    from rich.progress import track
+
+    from mtl_perception.data.open_dataset import open_dataset
+    from mtl_perception.evaluation.calibration import CalibrationMetrics
+    from mtl_perception.evaluation.evaluate import EvaluationConfig, evaluate_model
+    from mtl_perception.evaluation.temperature import TRIES, fit_temperature
+    from mtl_perception.predictor import Predictor, PredictorConfig
+
+    images = open_dataset(dataset)
+    how = EvaluationConfig(classes=_class_ids(classes, images.label_set))
+    label_set = images.label_set.name if images.label_set else ""
+    tries = iter(track(range(TRIES), "calibrating"))
+
+    def judge(temperature: float) -> "CalibrationMetrics | None":
+        next(tries)
+        config = PredictorConfig(
+            model=model, label_set=label_set, temperature=temperature, **given(threads=threads)
+        )
+        predictor = Predictor(config)
+        return evaluate_model(lambda s: predictor(s.color), images, how).calibration
+
+    fits = fit_temperature(judge)
+    next(tries, None)  # ends the bar
+    for fit in sorted(fits, key=lambda fit: fit.temperature):
+        m = fit.metrics
+        typer.echo(f"{fit.temperature:7.3f}  log loss {m.log_loss:.4f}  ECE {m.ece:.4f}")
+    typer.echo(f"best: temperature {fits[0].temperature:.2f}, on top of what the file has")
+
+
 def _class_ids(text: str, label_set: "LabelSet | None") -> tuple[int, ...]:
     """Return the ids of class names, or of the classes that another label set knows."""
     from mtl_perception.conventions import UNLABELLED, InvalidInput
@@ -169,4 +207,4 @@ def pseudo_label(
         raise typer.Exit(130)
 
 
-COMMANDS = {"evaluate": evaluate, "pseudo-label": pseudo_label}
+COMMANDS = {"evaluate": evaluate, "calibrate": calibrate, "pseudo-label": pseudo_label}
