@@ -16,19 +16,20 @@ class MessageGaps:
     """Counts what lies between the messages that are seen.
 
     Attributes:
-        missed: messages since the first that was seen, or None while the middleware does not
-            number messages (CycloneDDS, ROS 2 Humble).
+        missed: messages since the first that was seen; None where the middleware does not number
+            them (CycloneDDS, ROS 2 Humble).
     """
 
     def __init__(self) -> None:
         """Nothing was seen yet."""
-        self.missed: int | None = None
+        self.missed: int | None = 0
         self._last: dict[bytes, int] = {}
 
     def see(self, info: Mapping[str, Any]) -> None:
         """Take the message info that rclpy hands out beside a message."""
         number = info.get("publication_sequence_number")
-        if number is None:
+        if number is None or self.missed is None:
+            self.missed = None
             return
         gid = info.get("publisher_gid")  # rclpy before Kilted: all publishers are one
         publisher = bytes(gid["data"]) if gid else b""
@@ -36,4 +37,4 @@ class MessageGaps:
         self._last[publisher] = number
         if len(self._last) > MAX_PUBLISHERS:
             del self._last[next(iter(self._last))]
-        self.missed = (self.missed or 0) + max(0, number - last - 1)
+        self.missed += max(0, number - last - 1)

@@ -63,11 +63,14 @@ def with_values(config: ConfigT, parameters: Iterable[Parameter]) -> ConfigT:
     """Return the dataclass with those of the parameters that are fields of it.
 
     Raises:
-        InvalidInput: a value of the wrong type or out of range.
+        InvalidInput: a value of the wrong type or out of range, or a parameter to be deleted.
     """
     hints = get_type_hints(type(config))
-    values = {p.name: _typed(p.name, p.value, hints[p.name]) for p in parameters if p.name in hints}
-    return replace(config, **values)
+    ours = [parameter for parameter in parameters if parameter.name in hints]
+    for parameter in ours:
+        if parameter.type_ == Parameter.Type.NOT_SET:
+            raise InvalidInput(f"parameter {parameter.name} cannot be deleted")
+    return replace(config, **{p.name: _typed(p.name, p.value, hints[p.name]) for p in ours})
 
 
 def declare_all(node: Node, *config_types: type) -> tuple[Any, ...]:
@@ -259,7 +262,9 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return ``value`` as the type that the field wants, or refuse it by name."""
     container = get_origin(hint)
     if container in (list, tuple):
-        if value is None or isinstance(value, (str, bool, int, float)):
+        if value is None:  # what ROS makes of [] in a parameter file
+            return container()
+        if isinstance(value, (str, bool, int, float)):
             raise InvalidInput(f"parameter {name}: want a list, got {value!r}")
         return container(_scalar(name, item, get_args(hint)[0]) for item in value)
     return _scalar(name, value, hint)

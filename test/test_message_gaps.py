@@ -38,8 +38,9 @@ def test_two_cameras_on_one_topic_count_for_themselves():
 
 
 def test_without_numbers_nothing_is_claimed():
-    assert missed() is None
-    assert missed({"source_timestamp": 5}, {}, info(None)) is None
+    assert missed() == 0
+    assert missed({"source_timestamp": 5}, {}) is None
+    assert missed(info(1), info(None), info(9)) is None
 
 
 def test_cameras_that_come_and_go_are_forgotten():

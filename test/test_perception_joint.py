@@ -61,22 +61,25 @@ class Camera(Reader):
         self.listen(Image, "/perception/semantic/mask")
         self.stamp_ns = START_NS
 
-    def take(self, rgb: np.ndarray, info: CameraInfo | None) -> dict[str, object]:
-        """Everything that comes for an image, by the last part of its topic's name."""
+    def take(self, rgb: np.ndarray, info: CameraInfo | None, *names: str) -> dict[str, object]:
+        """What comes for an image, by the last part of its topic's name; waits for ``names``."""
         self.stamp_ns += 1
         header = ros.make_header(self.stamp_ns, FRAME)
         if info is not None:
             info.header = header
             self.info.publish(info)
         self.ask(ros.image_to_msg(rgb, header))
-        for _ in range(5):  # what was published beside the labels
-            self.executor.spin_once(timeout_sec=0.05)
-        found = {}
-        for name, messages in self.received.items():
-            of_image = [m for m in messages if getattr(m, "header", None) == header]
-            if of_image:
-                found[name] = of_image[0]
-        return found
+
+        def answer() -> dict[str, object]:
+            of_image = {
+                name: [m for m in messages if getattr(m, "header", None) == header]
+                for name, messages in self.received.items()
+            }
+            return {name: messages[0] for name, messages in of_image.items() if messages}
+
+        self.spin_until(lambda: set(names) <= set(answer()), f"all of {names}")
+        self.executor.spin_once(timeout_sec=0.05)
+        return answer()
 
 
 class Setup:
@@ -144,7 +147,7 @@ def test_a_camera_without_camera_info_is_told_once(setup: Setup, predictor: Pred
     """First of the tests that use this node: the others send CameraInfo."""
     camera, rgb = setup.camera, picture(96, 128)
     for report in range(3):
-        answer = camera.take(rgb, None)
+        answer = camera.take(rgb, None, "image")
         assert "no camera_info" in camera.fresh_status().message, report
     assert_is(answer, predictor(rgb))
     assert "camera_info" not in answer
@@ -156,8 +159,9 @@ def test_outputs_are_of_the_images_size_whatever_it_is(
     camera: Camera, predictor: Predictor, size: tuple[int, int]
 ) -> None:
     rgb, info = picture(*size), info_of(*size, fx=700.0)
-    answer = camera.take(rgb, info)
-    for name in ("labels", "confidence", "image", "normals", "mask", "camera_info"):
+    names = ("labels", "confidence", "image", "normals", "mask", "camera_info")
+    answer = camera.take(rgb, info, *names)
+    for name in names:
         assert (answer[name].height, answer[name].width) == size, name
     expected = predictor(rgb, 700.0)
     assert_is(answer, expected)
@@ -177,8 +181,8 @@ def test_depth_is_metric_for_the_camera_that_took_the_image(
 ) -> None:
     """The same picture through a lens of twice the focal length shows things twice as far."""
     rgb = picture(96, 128)
-    near = ros.depth_from_msg(camera.take(rgb, info_of(96, 128, 300.0))["image"])
-    far = ros.depth_from_msg(camera.take(rgb, info_of(96, 128, 600.0))["image"])
+    near = ros.depth_from_msg(camera.take(rgb, info_of(96, 128, 300.0), "image")["image"])
+    far = ros.depth_from_msg(camera.take(rgb, info_of(96, 128, 600.0), "image")["image"])
     np.testing.assert_allclose(far, 2 * near, rtol=1e-4)
     np.testing.assert_allclose(near, predictor(rgb).depth * 300 / FOCAL_PX, rtol=1e-3, atol=1e-4)
 
@@ -190,7 +194,7 @@ def test_a_window_of_the_sensor_with_binning_is_a_camera_of_its_own(
     info.roi = RegionOfInterest(x_offset=40, y_offset=20, width=256, height=192)
     info.binning_x = info.binning_y = 2
     rgb = picture(96, 128)
-    answer = camera.take(rgb, info)
+    answer = camera.take(rgb, info, "image", "camera_info")
     assert_is(answer, predictor(rgb, 400.0))
     sent = ros.intrinsics_from_msg(answer["camera_info"])
     assert sent == Intrinsics(128, 96, 400.0, 404.0, (300 - 40) / 2, (200 - 20) / 2)
@@ -200,7 +204,7 @@ def test_a_camera_info_of_another_size_is_told_and_not_used(
     camera: Camera, predictor: Predictor
 ) -> None:
     rgb = picture(96, 128)
-    answer = camera.take(rgb, info_of(192, 256, 300.0))
+    answer = camera.take(rgb, info_of(192, 256, 300.0), "image")
     assert "camera_info" not in answer
     assert_is(answer, predictor(rgb))
     problem = "camera_info is of 256x192 images, the image is 128x96"
@@ -242,8 +246,10 @@ def test_what_cannot_be_is_refused_at_once_with_the_reason(camera: Camera, indoo
         ({"temperature": "hot"}, "temperature: want float, got str 'hot'"),
         ({"model": "", "temperature": 2.0}, "no model called ''"),
         ({"queue_depth": 3}, "read-only"),
+        ({"mask_classes": None}, "mask_classes cannot be deleted"),
+        ({"model": None}, "model cannot be deleted"),
     ):
-        result = camera.set_parameters(**values)
+        result = camera.set_parameters(**values)  # None deletes
         assert not result.successful and reason in result.reason, (values, result.reason)
     assert camera.parameter("model") == str(indoor)
     assert camera.parameter("temperature") == 1.0
@@ -259,7 +265,7 @@ def test_a_file_that_cannot_be_loaded_leaves_the_old_network_and_its_parameters(
     assert f"not loaded: {broken}" in camera.status().message
     assert camera.parameter("model") == str(indoor) and camera.parameter("temperature") == 1.0
     rgb = picture(96, 128)
-    assert_is(camera.take(rgb, info_of(96, 128, FOCAL_PX)), predictor(rgb))
+    assert_is(camera.take(rgb, info_of(96, 128, FOCAL_PX), "image"), predictor(rgb))
     assert camera.fresh_values()["model"] == str(indoor)
 
 
@@ -276,7 +282,7 @@ def test_labels_are_remapped_when_the_parameter_says_so(camera: Camera, indoor: 
     assert latched_label_set(camera) == LABEL_SETS["nyu13"]
     config = PredictorConfig(model=str(indoor), label_set="nyu13", confidence_threshold=0.3)
     rgb = picture(96, 128)
-    assert_is(camera.take(rgb, info_of(96, 128, FOCAL_PX)), Predictor(config)(rgb))
+    assert_is(camera.take(rgb, info_of(96, 128, FOCAL_PX), "image"), Predictor(config)(rgb))
 
 
 def test_another_network_brings_its_classes_and_topics(camera: Camera, outdoor: Path) -> None:
@@ -287,7 +293,7 @@ def test_another_network_brings_its_classes_and_topics(camera: Camera, outdoor: 
     assert latched_label_set(camera) == LABEL_SETS["kitti6"]
     camera.spin_until(lambda: not camera.node.count_publishers("/perception/normals"), "its end")
     rgb = picture(96, 128)
-    answer = camera.take(rgb, info_of(96, 128, 300.0))
+    answer = camera.take(rgb, info_of(96, 128, 300.0), "image", "mask")
     assert_is(answer, Predictor(PredictorConfig(model=str(outdoor)))(rgb))
     is_car = ros.labels_from_msg(answer["labels"]) == LABEL_SETS["kitti6"].id_of("car")
     np.testing.assert_array_equal(ros.labels_from_msg(answer["mask"]), is_car * 255)

@@ -268,6 +268,24 @@ def test_a_bug_in_a_callback_is_shown_after_the_clean_up(capfd):
     assert "RuntimeError: a bug" in capfd.readouterr().err
 
 
+class ListNode(Node):
+    """Tells what lists it was given."""
+
+    def __init__(self, pipe):
+        super().__init__("lists")
+        config = ros.declare(self, FakeConfig)
+        pipe.send((config.ignored, config.heights))
+        rclpy.shutdown()
+
+
+def test_an_empty_list_in_a_parameter_file_is_empty(tmp_path):
+    file = tmp_path / "lists.yaml"
+    file.write_text("/**: {ros__parameters: {ignored: [], heights: []}}\n")
+    process, pipe = start(ListNode, ["--ros-args", "--params-file", str(file)])
+    assert receive(pipe) == ([], ())
+    process.join(30)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
