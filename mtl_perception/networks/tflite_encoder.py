@@ -136,22 +136,22 @@ def _for_our_images(first: FoldedConv) -> FoldedConv:
 
     t = 2 (std x + mean) - 127 / 127.5 of our x, so the kernel takes 2 std and the bias the rest.
     """
-    std, mean = np.float32(IMAGENET_STD), np.float32(IMAGENET_MEAN)
+    std, mean = np.array(IMAGENET_STD, np.float32), np.array(IMAGENET_MEAN, np.float32)
     shift = (first.weight * (2 * mean - 127 / 127.5)[:, None, None]).sum(axis=(1, 2, 3))
     weight = first.weight * (2 * std)[:, None, None]
     return FoldedConv(weight.astype(np.float32), first.bias + shift)
 
 
 @torch.no_grad()
-def _calibrate(encoder: MobileNetV2, biases: dict[nn.Module, Tensor], images: Tensor) -> None:
+def _calibrate(encoder: MobileNetV2, biases: dict[nn.BatchNorm2d, Tensor], images: Tensor) -> None:
     """Set each batch norm, front to back, to add its bias when it sees ``images``."""
 
-    def measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    def measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
         mean, variance = inputs[0].mean(dim=(0, 2, 3)), inputs[0].var(dim=(0, 2, 3))
-        norm.running_mean.copy_(mean)  # type: ignore[union-attr, operator]
-        norm.running_var.copy_(variance)  # type: ignore[union-attr, operator]
-        norm.weight.copy_(torch.sqrt(variance + norm.eps))  # type: ignore[union-attr, operator]
-        norm.bias.copy_(mean + biases[norm])  # type: ignore[union-attr, operator]
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(torch.sqrt(variance + norm.eps))
+        norm.bias.copy_(mean + biases[norm])
 
     hooks = [norm.register_forward_pre_hook(measure) for norm in biases]
     try:

@@ -39,6 +39,15 @@ def load_config(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
         raise InvalidInput(f"{path}: holds {type(values).__name__}, want name: value")
     for setting in settings:
         _set(values, setting)
+    return config_of(values)
+
+
+def config_of(values: Mapping[str, Any]) -> TrainConfig:
+    """Return a configuration from plain values by name; what is left out has its default.
+
+    Raises:
+        InvalidInput: an unknown name, or a value of another type.
+    """
     return _filled(TrainConfig, values, "")
 
 

@@ -58,8 +58,9 @@ class Mixture:
 def _block(
     weights: tuple[float, ...], seed: int, block: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which data set each image of a block is of, how many of it came earlier in the block,
-    and how many a block has of each.
+    """Return the data sets of a block's images, how many of each came earlier, their counts.
+
+    All three by number: (BLOCK,), (BLOCK,), and one count for each data set.
     """
     ends = np.rint(np.cumsum(weights) / np.sum(weights) * BLOCK).astype(int)
     per_block = np.diff(ends, prepend=0)

@@ -42,6 +42,10 @@ def _within(limit: float, rng: np.random.Generator, size: int | None = None) -> 
     return np.asarray(rng.uniform(-limit, limit, size))
 
 
+def _sometimes(chance: float, low: float, high: float, rng: np.random.Generator) -> float:
+    return float(rng.uniform(low, high)) if rng.random() < chance else 0.0
+
+
 def _curves(mean: float, limits: Photometric, rng: np.random.Generator) -> np.ndarray:
     """Return (1, 256, 3) uint8: new value of each old one, by channel."""
     levels = np.arange(256)[:, None] / 255

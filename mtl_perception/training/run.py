@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from mtl_perception.networks.presets import build, find_preset
 from mtl_perception.networks.xdistill_depth import XDistillConfig
 from mtl_perception.networks.xdistill_groups import load_class_groups
 from mtl_perception.training.config import TrainConfig
-from mtl_perception.training.config_file import to_yaml
+from mtl_perception.training.config_file import config_of, to_yaml
 from mtl_perception.training.distributed import Processes, any_of, processes, wait
 from mtl_perception.training.engine import Engine, Step, TrainingDiverged
+from mtl_perception.training.fast_pool import use_fast_pool
 from mtl_perception.training.loader import Loader, Mixture
 from mtl_perception.training.objective import objective_for
 from mtl_perception.training.precision import device_of
@@ -43,17 +44,9 @@ from mtl_perception.training.validation import judge
 NETWORK_FILE = "network.safetensors"
 CONFIG_FILE = "config.yaml"
 
-MAY_CHANGE = [
-    "steps",
-    "device",
-    "threads",
-    "workers",
-    "save_every",
-    "bad_steps",
-    "validation",
-    "precision",
-    "separable_pool",
-]
+MAY_CHANGE = frozenset(
+    ("steps", "save_every", "validation", "bad_steps", "device", "threads", "workers")
+)
 """Fields of the configuration that a resumed run may have otherwise."""
 
 logger = logging.getLogger(__name__)
@@ -124,6 +117,8 @@ class Run:
         resumes = (folder / STATE_FILE).exists()
         if config.start and not resumes:
             start_weights(network, Path(config.start), mixture)
+        if device.type == "cpu" and config.separable_pool:
+            use_fast_pool(network)
         self.engine = Engine(config, network, objective, device, group)
         if resumes:
             self._resume()
@@ -131,10 +126,13 @@ class Run:
 
     def _resume(self) -> None:
         state, tensors, was = load_run(self.folder)
-        now = asdict(self.config)
-        differ = [k for k in now if k not in MAY_CHANGE and _plain(now[k]) != was.get(k)]
+        before = config_of(was)
+        pairs = {
+            f.name: (getattr(before, f.name), getattr(self.config, f.name)) for f in fields(before)
+        }
+        differ = [k for k, (old, new) in pairs.items() if k not in MAY_CHANGE and old != new]
         if differ:
-            told = "; ".join(f"{k} was {was.get(k)!r}, is {now[k]!r}" for k in differ)
+            told = "; ".join(f"{k} was {pairs[k][0]!r}, is {pairs[k][1]!r}" for k in differ)
             raise InvalidInput(f"{self.folder} holds another run: {told}")
         self.engine.restore(state, tensors)
         logger.info("%s: goes on at step %d", self.folder, state.step)

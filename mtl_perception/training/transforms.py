@@ -129,7 +129,7 @@ def _normals(sample: Sample, view: View) -> np.ndarray:
         return np.zeros((3, view.height, view.width), np.float32)
     normals = _finite(sample, "normals", _shown(sample.normals, view, 0))
     if view.mirrored:
-        normals = normals * np.float32([-1, 1, 1])
+        normals = normals * np.array([-1, 1, 1], np.float32)
     return np.ascontiguousarray(normals.transpose(2, 0, 1))
 
 

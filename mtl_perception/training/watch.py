@@ -31,9 +31,8 @@ def watching(folder: Path, steps: int, tensorboard: bool = False) -> Iterator[Te
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         board = stack.enter_context(_board(folder)) if tensorboard else None
-        bar = stack.enter_context(
-            Progress(*columns, console=console, disable=not console.is_terminal)
-        )
+        quiet = not console.is_terminal
+        bar = stack.enter_context(Progress(*columns, console=console, disable=quiet))
         task = bar.add_task("training", total=steps)
         seen, began, first = 0, time.monotonic(), None
 
@@ -43,7 +42,7 @@ def watching(folder: Path, steps: int, tensorboard: bool = False) -> Iterator[Te
             bar.update(task, completed=state.step, description=_line(state.recent))
             if state.step % CURVE_EVERY == 0 or state.step == steps:
                 pace = (time.monotonic() - began) / (state.step - first)
-                if not console.is_terminal:
+                if quiet:
                     line = f"step {state.step}/{steps} {_line(state.recent)} {pace:.2f} s/step"
                     console.print(line, soft_wrap=True, highlight=False)
                 if board is not None:

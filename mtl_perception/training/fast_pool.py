@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder's 5x5 maximum on a CPU, made for training.
+
+Torch remembers in 8 bytes where each window had its maximum; one byte does, and rows, columns and
+gradients become plain loops over neighbouring memory. A training step of the Nekrasov network
+spent 43 % of its time in these windows, see ``benchmarks``.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtl_perception.networks.light_weight_refinenet import ChainedResidualPooling
+from mtl_perception.training.pool_kernels import rows_backward, rows_forward
+
+DTYPES = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
+"""Formats that the kernels know, and whole numbers of the same size: they compare bits."""
+
+
+def use_fast_pool(network: nn.Module) -> nn.Module:
+    """Let every pooling chain of a network on the CPU use the kernels; values stay the same."""
+    for module in network.modules():
+        if isinstance(module, ChainedResidualPooling):
+            module._pool = max_pool_5x5  # type: ignore[method-assign]
+    return network
+
+
+def max_pool_5x5(x: Tensor) -> Tensor:
+    """Return the maximum of the 5x5 window about every pixel of (B, C, H, W), same shape.
+
+    As ``F.max_pool2d(x, 5, stride=1, padding=2)``, bit for bit; of equal values the gradient goes
+    to the first one along the row, then along the column.
+    """
+    return _MaxPool5x5.apply(x)
+
+
+class _MaxPool5x5(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        bits = _bits(x)  # (B, H, W, C)
+        b, h, w, c = bits.shape
+        middle, out = np.empty_like(bits), np.empty_like(bits)
+        along_x, along_y = np.empty(bits.shape, np.uint8), np.empty(bits.shape, np.uint8)
+        # Rows: neighbours are C apart in a line of W * C. Columns: W * C apart in one of H * W * C.
+        _along(rows_forward, bits, middle, along_x, lines=b * h, gap=c)
+        _along(rows_forward, middle, out, along_y, lines=b, gap=w * c)
+        ctx.along, ctx.dtype = (along_x, along_y), x.dtype
+        return _tensor(out, x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        bits = _bits(gradient.to(ctx.dtype))
+        b, h, w, c = bits.shape
+        along_x, along_y = ctx.along
+        middle, out = np.empty_like(bits), np.empty_like(bits)
+        _along(rows_backward, bits, middle, along_y, lines=b, gap=w * c)
+        _along(rows_backward, middle, out, along_x, lines=b * h, gap=c)
+        return _tensor(out, ctx.dtype)
+
+
+def _bits(x: Tensor) -> np.ndarray:
+    """View (B, C, H, W) as whole numbers (B, H, W, C) in this order of memory."""
+    return x.detach().permute(0, 2, 3, 1).contiguous().view(DTYPES[x.dtype]).numpy()
+
+
+def _tensor(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(bits).view(dtype).permute(0, 3, 1, 2)
+
+
+def _along(kernel: Any, *arrays: np.ndarray, lines: int, gap: int) -> None:
+    """Run a kernel on arrays taken as that many lines, a part of them in each thread."""
+    threads = min(torch.get_num_threads(), lines)
+    flat = [array.reshape(lines, -1) for array in arrays]
+    ends = np.linspace(0, lines, threads + 1).astype(int)
+    first, *others = [
+        (*(array[start:stop] for array in flat), gap)
+        for start, stop in zip(ends[:-1], ends[1:], strict=True)
+    ]
+    jobs = [_pool(threads).submit(kernel, *part) for part in others]
+    kernel(*first)
+    for job in jobs:
+        job.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="pool")
