@@ -5,16 +5,15 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from threading import Lock
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from mtl_perception.conventions import MAX_IMAGE_SIDE, InvalidInput, check_color
-from mtl_perception.inference.post_processing import PostProcessor
+from mtl_perception.inference.framing import at_height
+from mtl_perception.inference.post_processing import CoarseReader
 from mtl_perception.inference.runtimes import open_network
-from mtl_perception.inference.scores import NetworkOutput
+from mtl_perception.inference.scores import Decision, Reader, ReadingNetwork
 from mtl_perception.labels import LabelSet, load_label_set, remap_table
 from mtl_perception.models import ModelUnsupported, entry_of_file, find_model
 from mtl_perception.prediction import Prediction
@@ -87,7 +86,7 @@ class Predictor:
         own = self._network.label_sets
         if not own and entry is not None:
             own = (load_label_set(entry.label_set),)
-        channels, self._slice, self.label_set = _choose(own, config.label_set, path)
+        channels, chosen, self.label_set = _choose(own, config.label_set, path)
         said = sum(map(len, own or (channels,)))
         if said != self._network.channels:
             raise ModelUnsupported(
@@ -95,13 +94,16 @@ class Predictor:
                 f"{channels.name!r} has {said}"
             )
         self._input_height = config.input_height or self._network.input_height
-        self._post_process = PostProcessor(
+        decision = Decision(
             _channel_labels(channels, self.label_set),
+            chosen,
             config.temperature * self._network.temperature,
             config.confidence_threshold,
-            threads,
         )
-        self._turn = Lock()
+        if isinstance(self._network, ReadingNetwork):
+            self._read: Reader = self._network.reader(decision)
+        else:
+            self._read = CoarseReader(self._network, decision, threads)
         logger.info("%s: %d classes, %d threads", path, len(channels), threads)
 
     def warm_up(self, shape: tuple[int, int] = (480, 640)) -> None:
@@ -124,12 +126,9 @@ class Predictor:
         check_color(rgb, "rgb")
         if focal_px is not None and not (math.isfinite(focal_px) and focal_px > 0):
             raise InvalidInput(f"focal_px {focal_px}: want pixels above 0")
-        resized = _resized(rgb, self._input_height or rgb.shape[0])
-        with self._turn:
-            output = self._network(resized)
-        output = _of_image(output, resized.shape[:2], rgb.shape[:2], self._slice)
+        resized = at_height(rgb, self._input_height or rgb.shape[0])
         zoom = resized.shape[1] / rgb.shape[1]
-        return self._post_process(output, rgb.shape[:2], self._depth_scale(zoom, focal_px))
+        return self._read(resized, rgb.shape[:2], self._depth_scale(zoom, focal_px))
 
     def _depth_scale(self, zoom: float, focal_px: float | None) -> float:
         """Return the metres per unit of the network's depth.
@@ -140,37 +139,6 @@ class Predictor:
         if canonical == 0:
             return 1.0
         return zoom * (focal_px or canonical) / canonical
-
-
-def _resized(rgb: np.ndarray, height: int) -> np.ndarray:
-    """Return the image at this height, aspect kept.
-
-    Raises:
-        InvalidInput: it would be wider than images can be.
-    """
-    rows, columns = rgb.shape[:2]
-    if height == rows:
-        return rgb
-    width = max(1, round(columns * height / rows))
-    if width > MAX_IMAGE_SIDE:
-        raise InvalidInput(f"rgb: {columns}x{rows} image would be {width}x{height} to the network")
-    # Area: no aliasing of large images.
-    how = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
-    return cv2.resize(rgb, (width, height), interpolation=how)
-
-
-def _of_image(
-    output: NetworkOutput, seen: tuple[int, int], shape: tuple[int, int], channels: slice
-) -> NetworkOutput:
-    """Relate the scores of the chosen channels to the image of ``shape``, not the one seen."""
-    scores = output.scores
-    chosen = replace(
-        scores,
-        values=scores.values[..., channels],
-        x_axis=scores.x_axis.before_resize(shape[1], seen[1]),
-        y_axis=scores.y_axis.before_resize(shape[0], seen[0]),
-    )
-    return replace(output, scores=chosen)
 
 
 def _choose(

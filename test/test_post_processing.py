@@ -11,7 +11,7 @@ from mtl_perception.conventions import UNLABELLED
 from mtl_perception.inference.dense_outputs import to_output
 from mtl_perception.inference.framing import Axis, Letterbox, spanning
 from mtl_perception.inference.post_processing import PostProcessor
-from mtl_perception.inference.scores import NetworkOutput, ScoreMap
+from mtl_perception.inference.scores import Decision, NetworkOutput, ScoreMap
 from mtl_perception.models import ModelUnsupported
 from mtl_perception.prediction import Prediction
 
@@ -26,12 +26,17 @@ def random_scores(
 
 
 def label(
-    values: np.ndarray, shape: tuple[int, int], scale: float = 1.0, **options: object
+    values: np.ndarray,
+    shape: tuple[int, int],
+    scale: float = 1.0,
+    threads: int = 1,
+    **options: object,
 ) -> Prediction:
     """Label an image that the grid of ``values`` (h, w, C) covers exactly."""
     y_axis, x_axis = (spanning(n, m) for n, m in zip(shape, values.shape[:2], strict=True))
-    options = {"channel_labels": np.arange(values.shape[2], dtype=np.uint8), **options}
-    return PostProcessor(**options)(NetworkOutput(ScoreMap(values, scale, x_axis, y_axis)), shape)
+    output = NetworkOutput(ScoreMap(values, scale, x_axis, y_axis))
+    decision = Decision(**{"channel_labels": np.arange(values.shape[2], dtype=np.uint8), **options})
+    return PostProcessor(decision, threads)(output, shape)
 
 
 def resized(values: np.ndarray, axes: tuple[Axis, Axis], shape: tuple[int, int]) -> np.ndarray:
@@ -97,7 +102,7 @@ def test_a_letterboxed_int8_grid_is_read_where_the_image_lies(size: tuple[int, i
     values = random_scores(np.random.default_rng(5), (128, 128), 32, np.int8)
     x_axis, y_axis = box.axes((128, 128), 3.0)
     output = NetworkOutput(ScoreMap(values, 0.2, x_axis, y_axis))
-    found = PostProcessor(np.arange(32, dtype=np.uint8), threads=3)(output, shape)
+    found = PostProcessor(Decision(np.arange(32, dtype=np.uint8)), threads=3)(output, shape)
     expected = probabilities(values, shape, 0.2, (y_axis, x_axis))
     assert_winner(found.labels, expected, found.confidence)
 
@@ -192,8 +197,8 @@ def process(shape: tuple[int, int], depth_scale: float = 1.0, **maps: np.ndarray
     """Run (C, h, w) maps that cover an image of ``shape``."""
     if "labels" not in maps:
         maps["labels"] = np.zeros((2, 4, 4), np.float32)
-    channel_labels = np.arange(len(maps["labels"]), dtype=np.uint8)
-    return PostProcessor(channel_labels, threads=2)(to_output(maps, shape), shape, depth_scale)
+    decision = Decision(np.arange(len(maps["labels"]), dtype=np.uint8))
+    return PostProcessor(decision, threads=2)(to_output(maps, shape), shape, depth_scale)
 
 
 @pytest.mark.parametrize(("grid", "shape"), [((12, 16), (48, 64)), ((25, 33), (97, 130))])

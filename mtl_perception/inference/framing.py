@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mtl_perception.conventions import MAX_IMAGE_SIDE, InvalidInput
+
 PAD_GREY = 127
 """Mid grey: zero to a network that takes -1..1."""
 
@@ -40,6 +42,26 @@ def spanning(pixels: int, cells: int) -> Axis:
     """Return the axis of a grid that covers the image exactly (align_corners=False in torch)."""
     step = cells / pixels
     return Axis(step, 0.5 * step - 0.5, 0, cells - 1)
+
+
+def at_height(rgb: np.ndarray, height: int) -> np.ndarray:
+    """Return the image at this height, aspect kept.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        height: rows of the result; the image itself comes back if it has them.
+
+    Raises:
+        InvalidInput: it would be wider than images can be.
+    """
+    rows, columns = rgb.shape[:2]
+    if height == rows:
+        return rgb
+    width = max(1, round(columns * height / rows))
+    if width > MAX_IMAGE_SIDE:
+        raise InvalidInput(f"rgb: {columns}x{rows} image would be {width}x{height} to the network")
+    how = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR  # area: no aliasing
+    return cv2.resize(rgb, (width, height), interpolation=how)
 
 
 @dataclass(frozen=True)

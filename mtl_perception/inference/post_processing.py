@@ -4,21 +4,56 @@
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
 
 from mtl_perception.inference.framing import spanning
 from mtl_perception.inference.label_kernel import label_strips
 from mtl_perception.inference.map_kernel import depth_rows, normal_rows
-from mtl_perception.inference.scores import NetworkOutput
+from mtl_perception.inference.scores import Decision, Network, NetworkOutput
 from mtl_perception.inference.upsample import columns_of, neighbours_of, rows_of
 from mtl_perception.models import ModelUnsupported
 from mtl_perception.prediction import Prediction
 
 BANDS = 4
 """Bands of rows for each thread: one that is held up leaves its rest to the others."""
+
+
+class CoarseReader:
+    """Reads images with a network that gives coarse maps, as ``scores.Reader``."""
+
+    def __init__(self, network: Network, decision: Decision, threads: int) -> None:
+        """Say which network, how its scores become labels, and on how many threads."""
+        self._network, self._channels = network, decision.channels
+        self._post_process = PostProcessor(decision, threads)
+        self._turn = Lock()
+
+    def __call__(self, rgb: np.ndarray, shape: tuple[int, int], depth_scale: float) -> Prediction:
+        """Read one image.
+
+        Args:
+            rgb: (h, w, 3) uint8 RGB as the network is to see it.
+            shape: (H, W) of the prediction.
+            depth_scale: metres per unit of the network's depth.
+
+        Raises:
+            InvalidInput: an image of a size that the network does not take.
+            ModelUnsupported: scores that are not finite.
+        """
+        with self._turn:
+            output = self._network(rgb)
+        scores = output.scores
+        chosen = replace(
+            scores,
+            values=scores.values[..., self._channels],
+            x_axis=scores.x_axis.before_resize(shape[1], rgb.shape[1]),
+            y_axis=scores.y_axis.before_resize(shape[0], rgb.shape[0]),
+        )
+        return self._post_process(replace(output, scores=chosen), shape, depth_scale)
 
 
 class PostProcessor:
@@ -28,29 +63,21 @@ class PostProcessor:
     OpenMP, whose idle threads spin and so take the cores from the network's own.
     """
 
-    def __init__(
-        self,
-        channel_labels: np.ndarray,
-        temperature: float = 1.0,
-        confidence_threshold: float = 0.0,
-        threads: int = 1,
-    ) -> None:
-        """Say what channels mean.
+    def __init__(self, decision: Decision, threads: int = 1) -> None:
+        """Prepare.
 
         Args:
-            channel_labels: (C,) uint8 label of each channel. Channels of equal label are one
-                class, whose probability is their sum; 255 means a class that is not wanted.
-            temperature: scores are divided by it; above 1 the confidence falls, labels stay.
-            confidence_threshold: less certain pixels become unlabelled.
+            decision: how scores become labels; ``channels`` of it are cut out already.
             threads: to share the rows over.
         """
-        wanted, group = np.unique(channel_labels, return_inverse=True)
-        if len(wanted) == len(channel_labels):  # nothing merges: keep the order of the channels
-            wanted, group = channel_labels, np.arange(len(channel_labels))
+        labels = decision.channel_labels
+        wanted, group = np.unique(labels, return_inverse=True)
+        if len(wanted) == len(labels):  # nothing merges: keep the order of the channels
+            wanted, group = labels, np.arange(len(labels))
         self._group_of_channel = group.astype(np.int64)
         self._label_of_group = wanted.astype(np.float32)
-        self._powers = math.log2(math.e) / temperature
-        self._threshold = np.float32(confidence_threshold)
+        self._powers = math.log2(math.e) / decision.temperature
+        self._threshold = np.float32(decision.confidence_threshold)
         self._threads = threads
         self._pool = ThreadPoolExecutor(max(threads - 1, 1), "post")
 

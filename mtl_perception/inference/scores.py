@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network run returns: class scores on a coarse grid, and the depth and normals it has."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from mtl_perception.inference.framing import Axis
 from mtl_perception.labels import LabelSet
+from mtl_perception.prediction import Prediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +20,7 @@ class ScoreMap:
     quantised tensor's zero point is not needed.
     """
 
-    values: np.ndarray  # (h, w, C) int8 or float32, finite, of any strides
+    values: np.ndarray  # (h, w, C) int8 or float32, of any strides; must be finite to be read
     scale: float  # logits per unit of values
     x_axis: Axis  # image column -> grid column
     y_axis: Axis  # image row -> grid row
@@ -37,8 +39,24 @@ class NetworkOutput:
     normals: np.ndarray | None = None  # (h, w, 3) float32 of any length and strides; None: no head
 
 
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How scores become labels and confidence."""
+
+    channel_labels: np.ndarray  # (C,) uint8 label of each channel decided among. Channels of equal
+    # label are one class, whose probability is their sum; 255 means a class that is not wanted
+    channels: slice = field(default_factory=lambda: slice(None))  # which of the network's these are
+    temperature: float = 1.0  # scores are divided by it; above 1 the confidence falls, labels stay
+    confidence_threshold: float = 0.0  # less certain pixels become unlabelled
+
+
+Reader = Callable[[np.ndarray, tuple[int, int], float], Prediction]
+"""Image as the network is to see it, (H, W) of the prediction, metres per unit of the network's
+depth; may be called from several threads, which take turns where they must."""
+
+
 class Network(Protocol):
-    """A loaded network file. One call at a time; ``predictor.Predictor`` sees to that."""
+    """A loaded network file. One call at a time; its reader sees to that."""
 
     channels: int  # classes scored
     gives_depth: bool
@@ -53,4 +71,13 @@ class Network(Protocol):
 
     def __call__(self, rgb: np.ndarray) -> NetworkOutput:
         """Run on one (H, W, 3) uint8 RGB image of any size."""
+        ...
+
+
+@runtime_checkable
+class ReadingNetwork(Network, Protocol):
+    """A network that makes predictions of its maps itself, where they are."""
+
+    def reader(self, decision: Decision) -> Reader:
+        """Return what reads images with it."""
         ...

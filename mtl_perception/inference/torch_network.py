@@ -49,7 +49,7 @@ class TorchNetwork:
             ModelMissing, ModelCorrupt, ModelUnsupported: see ``load_network``; or no such device
                 or precision; or a network without class scores.
         """
-        self._device = _device(device)
+        self._device = find_device(device)
         self._dtype = _dtype(precision, self._device)
         self.device = "cpu"
         if self._device.type == "cuda":
@@ -103,7 +103,12 @@ class TorchNetwork:
         return {task: outputs[task][0].float().cpu().numpy() for task in READ if task in outputs}
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return auto (cuda where there is one), cpu, cuda or cuda:1 as torch calls it.
+
+    Raises:
+        ModelUnsupported: another one, or one that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
