@@ -89,6 +89,20 @@ def test_frames_without_neighbours_are_no_samples_and_are_counted(tmp_path):
     assert (before[0, 0, 1], after[0, 0, 1]) == (0, 4)
 
 
+def test_rgbd_frames_have_the_pose_of_their_file(tmp_path):
+    folder = rgbd_folder(tmp_path / "room")
+    dataset = open_dataset(f"rgbd:{folder}?frames=2-8")
+    pose = np.eye(4)
+    pose[:3, 3] = 1, 2, 3
+    np.savetxt(folder / "frame-000004.pose.txt", pose)
+    assert dataset.pose(1).tolist() == pose.tolist()
+    with pytest.raises(DataMissing, match="frame-000002.pose"):
+        dataset.pose(0)
+    np.savetxt(folder / "frame-000002.pose.txt", np.full((4, 4), 0.5))
+    with pytest.raises(DataCorrupt, match="not a rotation"):
+        dataset.pose(0)
+
+
 def test_rgbd_folder_says_what_is_missing(tmp_path):
     with pytest.raises(DataMissing, match="no such folder"):
         open_dataset(f"rgbd:{tmp_path / 'none'}")
@@ -462,9 +476,9 @@ def test_pascal_takes_its_labels_from_either_folder(tmp_path):
 EXPERT = Expert("net.tflite", "ab" * 32, NYU40, 0.5)
 
 
-def by_brightness(rgb: np.ndarray) -> np.ndarray:
+def by_brightness(_index: int, sample) -> np.ndarray:
     """An expert that says class 2, 4, 6 by the frame's green level, and 255 in the first row."""
-    labels = rgb[..., 1].copy()
+    labels = sample.color[..., 1].copy()
     labels[0] = 255
     return labels
 
@@ -533,7 +547,7 @@ def test_labels_that_changed_after_the_expert_are_refused(tmp_path):
 def test_an_expert_must_speak_its_label_set(tmp_path):
     images = open_dataset(f"rgbd:{rgbd_folder(tmp_path / 'room')}")
     with pytest.raises(DataCorrupt, match=r"net.tflite on frame-000000: class ids \[40\]"):
-        write_pseudo_labels(images, lambda rgb: gray(40), EXPERT, tmp_path / "labels")
+        write_pseudo_labels(images, lambda *_: gray(40), EXPERT, tmp_path / "labels")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class LabelledFile:
 
 def write_pseudo_labels(
     dataset: Dataset,
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Callable[[int, Sample], np.ndarray],
     expert: Expert,
     folder: Path,
     progress: Callable[[LabelledFile], bool] = lambda _: True,
@@ -57,7 +57,8 @@ def write_pseudo_labels(
 
     Args:
         dataset: images to label.
-        predict: (H, W, 3) uint8 RGB -> (H, W) uint8 class ids of ``expert.label_set``.
+        predict: number of the sample, and the sample -> (H, W) uint8 class ids of
+            ``expert.label_set``.
         expert: what ``predict`` is; stored with the labels.
         folder: made if need be. Finished labels in it are checked against their sha256, and made
             again where file or line did not survive.
@@ -83,7 +84,7 @@ def write_pseudo_labels(
             seen.add(sample.name)
             line = done.get(sample.name)
             if line is None:
-                labels = check_size(predict(sample.color), sample.intrinsics.shape, sample.name)
+                labels = check_size(predict(i, sample), sample.intrinsics.shape, sample.name)
                 check_labels(labels, expert.label_set, f"{expert.model} on {sample.name}")
                 line = _store(folder, sample.name, labels, index)
                 count += 1

@@ -2,7 +2,8 @@
 """Folders of numbered RGB-D frames, 7-Scenes style.
 
 ``frame-NNNNNN.color.jpg`` (or .png), ``frame-NNNNNN.depth.png`` (uint16 millimetres, 0 and 65535
-unknown) and ``camera-intrinsics.txt`` (3x3). Colour and depth are taken as registered.
+unknown), ``camera-intrinsics.txt`` (3x3) and, where poses are asked for, ``frame-NNNNNN.pose.txt``
+(4x4, camera to world). Colour and depth are taken as registered.
 """
 
 import re
@@ -20,7 +21,7 @@ from mtl_perception.data.files import (
     require_files,
     require_folder,
 )
-from mtl_perception.data.sample import DataMissing, Sample
+from mtl_perception.data.sample import DataCorrupt, DataMissing, Sample
 from mtl_perception.labels import LabelSet
 
 CAMERA_FILE = "camera-intrinsics.txt"
@@ -91,6 +92,19 @@ class RgbdFolder:
                 check_size(read_color(self._color[n]), shape, self._color[n]) for n in others
             ),
         )
+
+    def pose(self, index: int) -> np.ndarray:
+        """Return T_world_camera of a sample, (4, 4) float64.
+
+        Raises:
+            DataMissing, DataCorrupt: its file is not there, or does not hold a pose.
+        """
+        path = self._path / f"frame-{self._samples[index][0]:06d}.pose.txt"
+        T_world_camera = read_matrix(path, 4, 4)
+        R = T_world_camera[:3, :3]
+        if not np.allclose(R.T @ R, np.eye(3), atol=0.01) or np.linalg.det(R) < 0:
+            raise DataCorrupt(f"{path}: its 3x3 is not a rotation")
+        return T_world_camera
 
     def _depth_file(self, number: int) -> Path:
         return self._path / f"frame-{number:06d}.depth.png"
