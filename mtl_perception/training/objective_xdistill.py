@@ -76,7 +76,7 @@ class XDistillObjective(nn.Module):
         total = parts["photometric"] + self.weights.smoothness * parts["smoothness"]
         if self.weights.cross_task > 0:
             # Nothing is detached: the gradient of the scores is to reach the depth network.
-            scores = self.depth_to_segmentation(outputs.depth[0])  # (B, groups, H, W)
+            scores = self.depth_to_segmentation(outputs.depth[0].float())  # (B, groups, H, W)
             parts["cross task"] = cross_entropy(scores, self._groups(batch))
             total = total + self.weights.cross_task * parts["cross task"]
         return Losses(total, parts)

@@ -23,7 +23,7 @@ def ablate(
     train: Train,
     test: Test,
     out: Folder,
-    steps: Annotated[int, typer.Option(help="Of every arm.")] = 300,
+    steps: Annotated[int, typer.Option(help="Of every arm.")] = 250,
     batch: Annotated[int, typer.Option(help="Images of a step.")] = 8,
     seeds: Annotated[int, typer.Option(help="Times that every arm is trained.")] = 3,
     height: Annotated[int, typer.Option(help="Of the images, pixels.")] = 64,

@@ -13,7 +13,7 @@ from mtl_perception.conventions import InvalidInput
 from mtl_perception.evaluation.depth import DepthConfig
 from mtl_perception.evaluation.evaluate import EvaluationConfig, evaluate_model
 from mtl_perception.networks.config import NetworkConfig
-from mtl_perception.networks.nekrasov import NekrasovConfig
+from mtl_perception.networks.nekrasov import NekrasovConfig, NekrasovNet
 from mtl_perception.training.ablations.results import (
     Result,
     load_result,
@@ -24,6 +24,8 @@ from mtl_perception.training.ablations.small_data import PART, SampleList
 from mtl_perception.training.ablations.studies import Arm, find_study
 from mtl_perception.training.config import OptimizerConfig, TrainConfig, ViewConfig
 from mtl_perception.training.engine import Engine, TrainingDiverged
+from mtl_perception.training.fast_pool import use_fast_pool
+from mtl_perception.training.initial import start_decoder
 from mtl_perception.training.loader import Loader, Mixture
 from mtl_perception.training.objective import objective_for
 from mtl_perception.training.photometric import Photometric
@@ -37,13 +39,13 @@ from mtl_perception.training.validation import headline, predictor_of
 class AblationConfig:
     """The budget, the same for all arms of a study."""
 
-    steps: int = 300
+    steps: int = 250
     batch: int = 8  # images of a step
     seeds: int = 3
     height: int = 64  # of the images, pixels
     images: int = 1200  # to learn from, at most
     test_images: int = 150  # to be judged on, at most
-    expert_steps: int = 600  # of the expert, which learns labels alone
+    expert_steps: int = 500  # of the expert, which learns labels alone
     start: str = ""  # weights for the encoder of Nekrasov networks, .tflite too; "" = random
     precision: str = "auto"  # as that of a training run
     threads: int = 2
@@ -162,8 +164,12 @@ class _Trial:
         )
         torch.manual_seed(self.seed)
         network = network_config.build()
-        if self.encoder and isinstance(network_config, NekrasovConfig):
-            network.encoder.load_state_dict(self.encoder)
+        if isinstance(network, NekrasovNet):
+            start_decoder(network)
+            if self.encoder is not None:
+                network.encoder.load_state_dict(self.encoder)
+            if self.config.device == "cpu":
+                use_fast_pool(network)
         objective = objective_for(network_config, self.arm.loss)
         engine = Engine(settings, network, objective, device_of(self.config.device))
         loader = Loader(Mixture((train,), (1.0,)), view, camera.fx, self.seed, self.config.batch)

@@ -107,9 +107,8 @@ STUDIES: Mapping[str, Study] = {
         {
             "photometric": Arm(_DEPTH, LossConfig(cross_task=0)),
             "and classes": Arm(_DEPTH),
-            "and classes, tenfold": Arm(_DEPTH, LossConfig(cross_task=10 * LossConfig.cross_task)),
         },
-        (("and classes", "photometric"), ("and classes, tenfold", "photometric")),
+        (("and classes", "photometric"),),
     ),
 }
 """Experiments by name."""
