@@ -124,6 +124,10 @@ class Predictor:
                 length that no camera has.
         """
         check_color(rgb, "rgb")
+        if max(rgb.shape) > MAX_IMAGE_SIDE:
+            raise InvalidInput(
+                f"rgb: {rgb.shape[1]}x{rgb.shape[0]} image, want sides of up to {MAX_IMAGE_SIDE}"
+            )
         if focal_px is not None and not (math.isfinite(focal_px) and focal_px > 0):
             raise InvalidInput(f"focal_px {focal_px}: want pixels above 0")
         resized = at_height(rgb, self._input_height or rgb.shape[0])

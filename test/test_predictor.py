@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ADE20K network on real images, and files that are no such network."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,9 +114,33 @@ def test_any_image_size_is_answered_in_that_size(
     assert predictor(image).labels.shape == shape
 
 
-def test_a_float_image_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(InvalidInput, match=r"rgb.*\(4, 4, 3\) float32"):
-        predictor(np.zeros((4, 4, 3), np.float32))
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((4, 4, 3), np.float32),
+        ((4, 4, 3), np.uint16),
+        ((4, 4, 3), bool),
+        ((4, 4), np.uint8),
+        ((4, 4, 1), np.uint8),
+        ((4, 4, 4), np.uint8),
+        ((0, 4, 3), np.uint8),
+        ((4, 0, 3), np.uint8),
+        ((1, 4, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_colour_image_is_refused_by_shape_and_type(
+    predictor: Predictor, shape: tuple[int, ...], dtype: type
+) -> None:
+    with pytest.raises(InvalidInput, match=rf"rgb.*{re.escape(str(shape))} {np.dtype(dtype)}"):
+        predictor(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("shape", [(1, 16385), (20000, 2)])
+def test_an_image_longer_than_any_camera_has_is_refused(
+    predictor: Predictor, shape: tuple[int, int]
+) -> None:
+    with pytest.raises(InvalidInput, match=f"rgb: {shape[1]}x{shape[0]} image.* up to 16384"):
+        predictor(np.zeros((*shape, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
