@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from mtl_perception.labels import LABEL_SETS  # noqa: E402
 from mtl_perception.models import ModelCorrupt, ModelMissing, ModelUnsupported  # noqa: E402
 from mtl_perception.networks.checkpoint import load_network, save_network  # noqa: E402
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata  # noqa: E402
-from mtl_perception.networks.nekrasov_graph import nekrasov_graph  # noqa: E402
+from mtl_perception.networks.nekrasov_graph import nekrasov_graph, stored_shapes  # noqa: E402
+from mtl_perception.networks.presets import build  # noqa: E402
 from mtl_perception.networks.weights_file import read_metadata, read_weights_file  # noqa: E402
 
 NYU, KITTI = LABEL_SETS["nyu40"], LABEL_SETS["kitti6"]
@@ -83,6 +85,13 @@ def test_every_preset_computes_what_torch_does_at_even_and_odd_sizes(
 def test_every_field_of_the_configuration_counts(changes: dict, tmp_path: Path) -> None:
     path, model = stored(tmp_path, **changes)
     assert worst(nekrasov_graph(path), model, (69, 101)) < 1e-5
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_it_knows_every_stored_weight_by_name_and_shape(preset: str) -> None:
+    model = build(preset)
+    state = {n: tuple(t.shape) for n, t in model.state_dict().items() if "num_batches" not in n}
+    assert stored_shapes(model.config) == state
 
 
 def test_it_is_the_graph_that_torch_exports_in_other_operators(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,15 @@ from mtl_perception.networks.nekrasov_graph import nekrasov_graph  # noqa: E402
 from mtl_perception.predictor import Predictor, PredictorConfig  # noqa: E402
 
 NYU = LABEL_SETS["nyu40"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small images gain nothing from more, and threads that wait for each other take turns."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ class GraphNetwork(ABC):
             ModelUnsupported: the graph contradicts itself, or its scores are not finite.
         """
         check_size(rgb)
-        maps = dict(zip(self._wanted, self._run(normalise(rgb)), strict=True))
+        maps = dict(zip(self._wanted, self.run(normalise(rgb)), strict=True))
         for task, values in maps.items():
             if values.ndim != 4 or values.shape[:2] != (1, self._graph.channels[task]):
                 raise ModelUnsupported(
@@ -82,8 +82,8 @@ class GraphNetwork(ABC):
         return to_output({task: values[0] for task, values in maps.items()}, rgb.shape[:2])
 
     @abstractmethod
-    def _run(self, x: np.ndarray) -> Sequence[np.ndarray]:
-        """Return the maps of the wanted tasks, (1, C, h, w) float32, the caller's to keep.
+    def run(self, x: np.ndarray) -> Sequence[np.ndarray]:
+        """Return the maps of the tasks that are read, (1, C, h, w) float32, the caller's to keep.
 
         Args:
             x: (1, 3, H, W) float32, normalised.

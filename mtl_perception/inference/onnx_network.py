@@ -63,7 +63,8 @@ class OnnxNetwork(GraphNetwork):
             raise ModelUnsupported(f"{path}: CUDA is there, but ONNX Runtime cannot start it")
         super().__init__(graph, "cuda" if CUDA in providers else "cpu", precision)
 
-    def _run(self, x: np.ndarray) -> Sequence[np.ndarray]:
+    def run(self, x: np.ndarray) -> Sequence[np.ndarray]:
+        """See ``GraphNetwork.run``."""
         try:
             return self._session.run(self._wanted, {INPUT: x})
         except _FAILURES as error:

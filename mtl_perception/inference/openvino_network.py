@@ -62,7 +62,8 @@ class OpenVinoNetwork(GraphNetwork):
         self._request = compiled.create_infer_request()
         super().__init__(graph, "cpu", precision)
 
-    def _run(self, x: np.ndarray) -> Sequence[np.ndarray]:
+    def run(self, x: np.ndarray) -> Sequence[np.ndarray]:
+        """See ``GraphNetwork.run``."""
         self._request.set_tensor(INPUT, openvino.Tensor(x, shared_memory=True))
         try:
             self._request.infer()

@@ -5,7 +5,7 @@ Batch normalisation is folded into the convolution before it, in float64: with s
 g = weight / sqrt(variance + eps) it is conv(x, g * W) + (bias - g * mean).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from mtl_perception.networks.checkpoint_names import COUNTER, some
 from mtl_perception.networks.config import read_config
 from mtl_perception.networks.graph_builder import INPUT, GraphBuilder
 from mtl_perception.networks.nekrasov_config import HEADS, NekrasovConfig
-from mtl_perception.networks.weights_file import WeightsFile, read_weights_file
+from mtl_perception.networks.weights_file import read_weights_file
 
 EPS = 1e-5
 """Of every batch normalisation."""
@@ -63,7 +63,7 @@ def nekrasov_graph(path: Path) -> onnx.ModelProto:
         config = read_config(NekrasovConfig, file.metadata.config)
     except InvalidInput as error:
         raise ModelUnsupported(f"{path}: {error}") from None
-    network = _Network(file, config)
+    network = _Network(file.tensors, config)
     outputs = network.build()
     problems = network.problems()
     if problems:
@@ -71,12 +71,20 @@ def nekrasov_graph(path: Path) -> onnx.ModelProto:
     return network.graph.finish(outputs, config.channels, file.metadata.to_strings())
 
 
+def stored_shapes(config: NekrasovConfig) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every weight that a stored network has, counters left out."""
+    network = _Network({}, config)
+    network.build()
+    return network.shapes
+
+
 class _Network:
     """Builds the graph from the image to the heads; weights are asked for by their stored name."""
 
-    def __init__(self, file: WeightsFile, config: NekrasovConfig) -> None:
+    def __init__(self, tensors: Mapping[str, np.ndarray], config: NekrasovConfig) -> None:
         self.graph = GraphBuilder()
-        self._tensors = dict(file.tensors)
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that were asked for
+        self._tensors = dict(tensors)
         self._config = config
         self._missing: list[str] = []
         self._misshapen: list[str] = []
@@ -194,6 +202,7 @@ class _Network:
 
     def _take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Return a stored weight as float32, or zeros and a note of what is wrong with it."""
+        self.shapes[name] = shape
         tensor = self._tensors.pop(name, None)
         if tensor is None:
             self._missing.append(name)
