@@ -36,6 +36,15 @@ PRESETS = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small images gain nothing from more, and threads that wait for each other take turns."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def stored(
     folder: Path, preset: str = "nekrasov-nyud", **changes: object
 ) -> tuple[Path, nn.Module]:
