@@ -18,15 +18,16 @@ from mtl_perception.data.shard_index import ShardIndex  # noqa: E402
 from mtl_perception.data.shard_write import write_shard  # noqa: E402
 from mtl_perception.labels import LABEL_SETS  # noqa: E402
 from mtl_perception.training.ablations import run as running  # noqa: E402
+from mtl_perception.training.ablations.budget import AblationConfig  # noqa: E402
 from mtl_perception.training.ablations.results import Result, differences, table  # noqa: E402
-from mtl_perception.training.ablations.run import AblationConfig, run_study  # noqa: E402
+from mtl_perception.training.ablations.run import run_study  # noqa: E402
 from mtl_perception.training.ablations.small_data import SampleList, shrink  # noqa: E402
 from mtl_perception.training.ablations.studies import STUDIES, find_study  # noqa: E402
 from mtl_perception.training.objective import objective_for  # noqa: E402
 from slam_fusion.commands.cli import app  # noqa: E402
 
 CAMERA = Intrinsics(48, 36, 40.0, 40.0, 23.5, 17.5)
-TINY = AblationConfig(steps=2, batch=2, seeds=1, height=36, expert_steps=2, threads=1)
+TINY = AblationConfig(steps=2, batch=2, seeds=1, height=36, threads=1)
 
 
 def make_sample(number: int) -> Sample:
@@ -90,7 +91,7 @@ def test_each_arm_of_the_expert_study_sees_the_labels_that_it_should(tmp_path, m
         return trained(trial, network, steps, train)
 
     monkeypatch.setattr(running._Trial, "_trained", watched)
-    one = replace(TINY, steps=1, expert_steps=1)
+    one = replace(TINY, steps=1)
     results = list(run_study("expert", one, LEARN, JUDGE, tmp_path))
     true, both = [s.labels.tobytes() for s in LEARN.samples], ("labels", "depth")
     assert seen[0] == ("part only", both, true[:2])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtl_perception.training.ablations.budget import AblationConfig
+
 if TYPE_CHECKING:
     from mtl_perception.training.ablations.results import Result
     from mtl_perception.training.ablations.studies import Study
@@ -23,21 +25,25 @@ def ablate(
     train: Train,
     test: Test,
     out: Folder,
-    steps: Annotated[int, typer.Option(help="Of every arm.")] = 250,
-    batch: Annotated[int, typer.Option(help="Images of a step.")] = 8,
-    seeds: Annotated[int, typer.Option(help="Times that every arm is trained.")] = 3,
-    height: Annotated[int, typer.Option(help="Of the images, pixels.")] = 64,
-    start: Start = "",
-    threads: Annotated[int, typer.Option(help="Of the processor.")] = 2,
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    steps: Annotated[int, typer.Option(help="Of every arm.")] = AblationConfig.steps,
+    batch: Annotated[int, typer.Option(help="Images of a step.")] = AblationConfig.batch,
+    seeds: Annotated[
+        int, typer.Option(help="Times that every arm is trained.")
+    ] = AblationConfig.seeds,
+    height: Annotated[int, typer.Option(help="Of the images, pixels.")] = AblationConfig.height,
+    start: Start = AblationConfig.start,
+    threads: Annotated[int, typer.Option(help="Of the processor.")] = AblationConfig.threads,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16.")
+    ] = AblationConfig.precision,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = AblationConfig.device,
 ) -> None:
     """Train all arms of an experiment with equal budgets, and say what they show."""
     from mtl_perception.inference.runtimes import require_modules
 
     require_modules("ablate", "torch", "safetensors", "scipy")
     from mtl_perception.data.open_dataset import open_dataset
-    from mtl_perception.training.ablations.run import AblationConfig, run_study
+    from mtl_perception.training.ablations.run import run_study
     from mtl_perception.training.ablations.small_data import load_small
     from mtl_perception.training.ablations.studies import find_study
     from slam_fusion.commands.interrupt import stop_on_signal

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mtl_perception.conventions import InvalidInput
 from mtl_perception.evaluation.depth import DepthConfig
 from mtl_perception.evaluation.evaluate import EvaluationConfig, evaluate_model
 from mtl_perception.networks.config import NetworkConfig
 from mtl_perception.networks.nekrasov import NekrasovConfig, NekrasovNet
+from mtl_perception.training.ablations.budget import EXPERT_PATIENCE, SAYS_NOTHING, AblationConfig
 from mtl_perception.training.ablations.results import (
     Result,
     load_result,
@@ -22,7 +22,7 @@ from mtl_perception.training.ablations.results import (
 )
 from mtl_perception.training.ablations.small_data import PART, SampleList
 from mtl_perception.training.ablations.studies import Arm, find_study
-from mtl_perception.training.config import OptimizerConfig, TrainConfig, ViewConfig
+from mtl_perception.training.config import TrainConfig, ViewConfig
 from mtl_perception.training.engine import Engine, TrainingDiverged
 from mtl_perception.training.fast_pool import use_fast_pool
 from mtl_perception.training.initial import start_decoder
@@ -33,40 +33,6 @@ from mtl_perception.training.precision import device_of
 from mtl_perception.training.schedule import ScheduleConfig
 from mtl_perception.training.start import start_weights
 from mtl_perception.training.validation import headline, predictor_of
-
-
-@dataclass(frozen=True)
-class AblationConfig:
-    """The budget, the same for all arms of a study."""
-
-    steps: int = 250
-    batch: int = 8  # images of a step
-    seeds: int = 3
-    height: int = 64  # of the images, pixels
-    images: int = 1200  # to learn from, at most
-    test_images: int = 150  # to be judged on, at most
-    expert_steps: int = 500  # of the expert, which learns labels alone
-    start: str = ""  # weights for the encoder of Nekrasov networks, .tflite too; "" = random
-    precision: str = "auto"  # as that of a training run
-    threads: int = 2
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse budgets of nothing.
-
-        Raises:
-            InvalidInput: with the values.
-        """
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise InvalidInput(f"ablation: {name} {getattr(self, name)}, want {least} or more")
-
-
-_LEAST = dict.fromkeys(("steps", "batch", "seeds", "images", "test_images", "expert_steps"), 1)
-_LEAST["height"] = 32
-
-_SAYS_NOTHING = ("seeds", "threads", "device")
-"""Fields of the budget that do not change a finished arm."""
 
 _COLORS = Photometric(blur_chance=0, noise_chance=0)
 """Noise that differs from frame to frame would be a teacher of its own to X-Distill."""
@@ -103,7 +69,7 @@ def run_study(
     """
     study = find_study(name)
     torch.set_num_threads(config.threads)
-    about = {k: v for k, v in asdict(config).items() if k not in _SAYS_NOTHING}
+    about = {k: v for k, v in asdict(config).items() if k not in SAYS_NOTHING}
     about |= {"train": train.fingerprint, "test": test.fingerprint}
     encoder = _encoder(config.start, train) if config.start else None
     for seed in range(config.seeds):
@@ -138,7 +104,8 @@ class _Trial:
             train = train.relabelled(PART, lambda _: None)
         elif self.arm.labels == "expert":
             expert = NekrasovConfig(tasks=("labels",), separable_pool=True)
-            network, _ = self._trained(expert, self.config.expert_steps, train.first(PART))
+            steps = EXPERT_PATIENCE * self.config.steps
+            network, _ = self._trained(expert, steps, train.first(PART))
             measures = {f"expert {k}": v for k, v in _judged(network, train, test).items()}
             predict = predictor_of(network)
             train = train.relabelled(PART, lambda sample: predict(sample).labels)
@@ -150,29 +117,15 @@ class _Trial:
         self, network_config: NetworkConfig, steps: int, train: SampleList
     ) -> tuple[nn.Module, float]:
         """Return the network (mean of its weights) and its last loss."""
-        camera = train[0].intrinsics
-        view = ViewConfig(camera.height, camera.width, zoom_min=1.0, zoom_max=1.3, colors=_COLORS)
-        settings = TrainConfig(
-            view=view,
-            loss=self.arm.loss,
-            optimizer=OptimizerConfig(),
-            schedule=ScheduleConfig(warmup=min(ScheduleConfig.warmup, steps // 6)),
-            steps=steps,
-            batch=self.config.batch,
-            seed=self.seed,
-            precision=self.config.precision,
-        )
+        settings = self._settings(steps, train)
         torch.manual_seed(self.seed)
-        network = network_config.build()
-        if isinstance(network, NekrasovNet):
-            start_decoder(network)
-            if self.encoder is not None:
-                network.encoder.load_state_dict(self.encoder)
-            if self.config.device == "cpu":
-                use_fast_pool(network)
+        device = device_of(self.config.device)
+        network = self._fresh(network_config, device)
         objective = objective_for(network_config, self.arm.loss)
-        engine = Engine(settings, network, objective, device_of(self.config.device))
-        loader = Loader(Mixture((train,), (1.0,)), view, camera.fx, self.seed, self.config.batch)
+        engine = Engine(settings, network, objective, device)
+        loader = Loader(
+            Mixture((train,), (1.0,)), settings.view, settings.focal_px, self.seed, settings.batch
+        )
         loss = float("nan")
         for number, images in loader.batches(0, steps, workers=1):
             step = engine.step(images)
@@ -183,6 +136,29 @@ class _Trial:
                 raise Stopped
         network.load_state_dict(engine.mean.state)
         return network.eval(), loss
+
+    def _settings(self, steps: int, train: SampleList) -> TrainConfig:
+        camera = train[0].intrinsics
+        return TrainConfig(
+            view=ViewConfig(camera.height, camera.width, 1.0, 1.3, colors=_COLORS),
+            loss=self.arm.loss,
+            schedule=ScheduleConfig(warmup=min(ScheduleConfig.warmup, steps // 6)),
+            focal_px=camera.fx,
+            steps=steps,
+            batch=self.config.batch,
+            seed=self.seed,
+            precision=self.config.precision,
+        )
+
+    def _fresh(self, network_config: NetworkConfig, device: torch.device) -> nn.Module:
+        network = network_config.build()
+        if isinstance(network, NekrasovNet):
+            start_decoder(network)
+            if self.encoder is not None:
+                network.encoder.load_state_dict(self.encoder)
+            if device.type == "cpu":
+                use_fast_pool(network)
+        return network
 
 
 def _encoder(start: str, train: SampleList) -> dict[str, torch.Tensor]:
