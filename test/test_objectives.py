@@ -3,6 +3,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from mtl_perception.networks.presets import build, find_preset  # noqa: E402
 from mtl_perception.networks.xdistill_groups import load_class_groups  # noqa: E402
 from mtl_perception.networks.xdistill_pose import rigid_matrix  # noqa: E402
 from mtl_perception.training.batch import Batch, contours_of  # noqa: E402
-from mtl_perception.training.config import LossConfig  # noqa: E402
+from mtl_perception.training.config import LossConfig, TrainConfig  # noqa: E402
+from mtl_perception.training.config_file import load_config  # noqa: E402
+from mtl_perception.training.engine import Engine  # noqa: E402
 from mtl_perception.training.losses.contours import (  # noqa: E402
     balanced_bce,
     binary_cross_entropy,
@@ -270,6 +273,19 @@ def test_the_photometric_term_reaches_depth_and_pose_at_all_scales_and_not_the_c
     assert all(found[f"decoder.disparity.{scale}.weight"].any() for scale in range(4))
 
 
+def test_the_pose_network_can_start_from_the_encoder_of_the_depth_network(depth_net):
+    objective = XDistillObjective(depth_net.config, LossConfig())
+    objective.start_from(depth_net)
+    found = objective.pose_net.encoder.state_dict()
+    for name, tensor in depth_net.encoder.state_dict().items():
+        if name != "conv1.weight":
+            assert torch.equal(found[name], tensor), name
+    wide = XDistillObjective(replace(depth_net.config, encoder_depth=50), LossConfig())
+    before = wide.pose_net.encoder.conv1.weight.clone()
+    wide.start_from(build("x-distill-r50"))
+    assert torch.equal(wide.pose_net.encoder.conv1.weight, before)
+
+
 def test_without_its_weight_there_is_no_cross_task_term(depth_net):
     batch = corridor()
     objective = XDistillObjective(depth_net.config, LossConfig(cross_task=0)).train()
@@ -335,6 +351,33 @@ def test_training_leaves_no_trace_in_the_inference_graph(depth_net):
     fresh.load_state_dict(taught.state_dict())
     with torch.no_grad():
         assert torch.equal(fresh(batch.images)["depth"], taught(batch.images)["depth"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("preset", ["x-distill-r18", MTI])
+def test_the_training_loop_moves_network_and_objective_in_either_precision(preset, precision):
+    torch.manual_seed(0)
+    batch = corridor() if preset.startswith("x-distill") else quarters()
+    config = TrainConfig(network=preset, steps=2, precision=precision, loss=LossConfig())
+    net = build(preset)
+    objective = objective_for(net.config, config.loss)
+    engine = Engine(config, net, objective, torch.device("cpu"))
+    before = [p.detach().clone() for p in (*net.parameters(), *objective.parameters())]
+    step = engine.step(batch)
+    assert not step.problem and np.isfinite(step.losses["total"])
+    after = [*net.parameters(), *objective.parameters()]
+    moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert np.mean(moved) > 0.9  # not: biases before a batch norm
+
+
+RECIPES = Path(__file__).parents[1] / "config" / "training"
+
+
+@pytest.mark.parametrize("recipe", ["pad-net", "mti-net", "x-distill"])
+def test_recipes_are_read_and_their_networks_can_be_trained(recipe):
+    config = load_config(RECIPES / f"{recipe}.yaml")
+    assert find_preset(config.network).method == recipe
+    objective_for(find_preset(config.network), config.loss)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

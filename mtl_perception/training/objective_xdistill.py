@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.networks.layers import IMAGENET_MEAN, IMAGENET_STD, resize
 from mtl_perception.networks.xdistill_depth import (
+    DepthNet,
     DepthPredictions,
     XDistillConfig,
     disparity_to_depth,
@@ -28,6 +29,9 @@ from mtl_perception.training.losses.photometric import (
 )
 from mtl_perception.training.losses.total import Losses
 from mtl_perception.training.warp import warp
+
+POSE_ENCODER_DEPTH = 18
+"""Layers of the pose network's ResNet, whatever the depth network has."""
 
 
 class XDistillObjective(nn.Module):
@@ -51,7 +55,7 @@ class XDistillObjective(nn.Module):
         super().__init__()
         self.config = config
         self.weights = weights
-        self.pose_net = PoseNet()
+        self.pose_net = PoseNet(POSE_ENCODER_DEPTH)
         groups = load_class_groups(weights.groups)
         self.depth_to_segmentation = DepthToSegmentation(len(groups))
         self.teacher = None if teacher is None else FrozenTeacher(teacher, groups.source)
@@ -60,6 +64,14 @@ class XDistillObjective(nn.Module):
         mean, std = (torch.tensor(x).view(-1, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    def start_from(self, network: DepthNet) -> None:
+        """Let the pose network begin with the encoder of the depth network, such as ImageNet's.
+
+        Only a ResNet-18 has the pose encoder's layers; of another the pose network keeps its own.
+        """
+        if self.config.encoder_depth == POSE_ENCODER_DEPTH:
+            self.pose_net.load_image_encoder(network.encoder)
 
     def forward(self, outputs: DepthPredictions, batch: Batch) -> Losses:
         """Judge what ``forward_all`` of the depth network returned.
