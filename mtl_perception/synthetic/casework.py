@@ -5,12 +5,12 @@ import numpy as np
 
 from mtl_perception.synthetic import clutter
 from mtl_perception.synthetic import coverings as c
-from mtl_perception.synthetic.furniture import Item, book_row
+from mtl_perception.synthetic.furniture import Item
 from mtl_perception.synthetic.materials import plaster
 from mtl_perception.synthetic.palette import Style, pick, timber_like, vivid
 from mtl_perception.synthetic.patches import Material, Patch, box, rod, tube
 from mtl_perception.synthetic.placement import scatter
-from mtl_perception.synthetic.prints import page
+from mtl_perception.synthetic.prints import handwriting
 
 
 def table(
@@ -129,7 +129,7 @@ def dresser(rng: np.random.Generator, style: Style) -> list[Item]:
     top = (-width / 2, 0.03, width / 2, depth - 0.03, height)
     return [
         body,
-        *scatter(clutter.choose(clutter.SHELF_THINGS, int(rng.integers(0, 6)), rng), top, rng),
+        *scatter(clutter.choose(clutter.SHELF_THINGS, int(rng.integers(1, 9)), rng), top, rng),
     ]
 
 
@@ -149,7 +149,7 @@ def sideboard(rng: np.random.Generator, style: Style) -> list[Item]:
     top = (-width / 2, 0.03, width / 2, depth - 0.03, height)
     return [
         body,
-        *scatter(clutter.choose(clutter.SHELF_THINGS, int(rng.integers(0, 6)), rng), top, rng),
+        *scatter(clutter.choose(clutter.SHELF_THINGS, int(rng.integers(1, 9)), rng), top, rng),
     ]
 
 
@@ -201,15 +201,10 @@ def _filled(
     """What stands on one board of ``width``: a row of books, or things that are low enough."""
     if rng.random() < books and space > 0.2:
         length = width * rng.uniform(0.35, 0.98)
-        row = book_row(length, rng)
-        # Books of the row are 0.19 to 0.28 m high: squeezed where the board above is lower.
-        lower = min(1.0, (space - 0.01) / 0.28)
-        shallower = min(1.0, (depth - 0.02) / 0.25)
-        row = row.moved(np.diag([1, shallower, lower, 1])).placed(
-            -width / 2 + rng.uniform(0, width - length), 0, z
-        )
+        row = clutter.row_of_books(length, depth - 0.02, space - 0.01, rng)
+        row = row.placed(-width / 2 + rng.uniform(0, width - length), 0, z)
         return [row] if row.patches else []
-    things = clutter.choose(clutter.SHELF_THINGS, int(rng.integers(0, 4)), rng)
+    things = clutter.choose(clutter.SHELF_THINGS, int(rng.integers(1, 7)), rng)
     placed = scatter(things, (-width / 2, 0.03, width / 2, depth, z), rng)
     return [item for item in placed if _top(item) < z + space]
 
@@ -248,11 +243,9 @@ def wall_shelf(rng: np.random.Generator, style: Style, things: tuple) -> list[It
             )
         )
     if rng.random() < 0.4:
-        row = book_row(width * rng.uniform(0.4, 0.9), rng)
-        squeezed = row.moved(np.diag([1, min(1.0, depth / 0.25), 1, 1])).placed(
-            -width / 2 + 0.02, 0, 0.0
-        )
-        return [Item("shelves", patches), *([squeezed] if squeezed.patches else [])]
+        row = clutter.row_of_books(width * rng.uniform(0.4, 0.9), depth, 0.34, rng)
+        row = row.placed(-width / 2 + 0.02, 0)
+        return [Item("shelves", patches), *([row] if row.patches else [])]
     drawn = clutter.choose(things, int(rng.integers(1, 6)), rng)
     return [
         Item("shelves", patches),
@@ -289,7 +282,7 @@ def desk(rng: np.random.Generator, style: Style) -> tuple[list[Item], float]:
     for x0, x1 in sides:
         if x1 - x0 > 0.2:
             things += scatter(
-                clutter.choose(clutter.DESK_THINGS, int(rng.integers(1, 5)), rng),
+                clutter.choose(clutter.DESK_THINGS, int(rng.integers(1, 9)), rng),
                 (x0, 0.02, x1, depth - 0.02, height),
                 rng,
                 turn_deg=30,
@@ -333,7 +326,8 @@ def whiteboard(rng: np.random.Generator) -> list[Item]:
     """Board to write on, its middle on the origin."""
     w, h = rng.uniform(0.9, 2.4) / 2, rng.uniform(0.8, 1.2) / 2
     ink = pick(((30, 60, 150), (40, 40, 44), (170, 40, 40)), rng)
-    face = page((246, 247, 248), ink) if rng.random() < 0.35 else plaster((244, 245, 246), 0.02)
+    written, white = rng.random() < 0.6, (245, 246, 247)
+    face = handwriting(white, ink) if written else plaster(white, 0.02)
     patches = box((-w, 0, -h), (w, 0.018, h), c.brushed((190, 192, 194)))
     patches += [p for p in clutter.plain_face(face, w - 0.02, 0.0185, -h + 0.02, 2 * h - 0.04)]
     patches += box((-0.5 * w, 0.018, -h - 0.02), (0.5 * w, 0.08, -h), c.brushed((180, 182, 184)))

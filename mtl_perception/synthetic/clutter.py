@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small things that lie and stand about. Each is centred on the vertical axis, on z = 0."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mtl_perception.synthetic import coverings as c
@@ -12,13 +14,15 @@ from mtl_perception.synthetic.patches import (
     Patch,
     box,
     ellipsoid,
+    leaning,
     quad,
     rod,
     rounded_box,
+    swept,
     tipped,
     tube,
 )
-from mtl_perception.synthetic.prints import dark_screen, desktop, page, photograph, poster
+from mtl_perception.synthetic.prints import dark_screen, desktop, page, photograph, poster, spine
 
 Pieces = list[Item]
 
@@ -286,6 +290,43 @@ def piled_books(rng: np.random.Generator) -> Pieces:
     return [book_pile(rng)]
 
 
+def row_of_books(length: float, depth: float, space: float, rng: np.random.Generator) -> Item:
+    """Return books side by side from x = 0 to ``length``, backs at y = 0.015.
+
+    They are at most ``depth`` deep and ``space`` high; sets look alike, some stand askew.
+    """
+    patches: list[Patch] = []
+    x, left_of_set = 0.0, 0
+    while True:
+        if left_of_set == 0:
+            left_of_set = int(rng.integers(1, 7))
+            color, ink = _cover_color(rng), vivid(rng)
+            tall, deep = rng.uniform(0.55, 0.98) * min(space, 0.34), rng.uniform(0.6, 0.95) * depth
+            thickness = rng.uniform(0.012, 0.05)
+        left_of_set -= 1
+        thick = thickness * rng.uniform(0.8, 1.2)
+        height = tall * rng.uniform(0.94, 1.0)
+        if x + thick > length:
+            break
+        patches += _book(x, thick, deep * rng.uniform(0.92, 1.0), height, spine(color, ink))
+        x += thick
+    return Item("books", patches)
+
+
+def _cover_color(rng: np.random.Generator) -> tuple[int, int, int]:
+    kind = rng.random()
+    if kind < 0.3:
+        return tone(rng, (0, 0.12), (0.7, 0.98))
+    return tone(rng, (0.2, 0.9), (0.1, 0.5) if kind < 0.7 else (0.4, 0.9))
+
+
+def _book(x: float, thick: float, depth: float, height: float, cover: Material) -> list[Patch]:
+    """A standing book: its spine faces +y, its pages show on top."""
+    body = box((x, 0.015, 0), (x + thick - 0.001, depth, height), cover)
+    body[0] = replace(body[0], material=plaster((232, 226, 208), 0.06))
+    return body
+
+
 def carton(rng: np.random.Generator) -> Pieces:
     """Cardboard box or package."""
     w, d, h = rng.uniform(0.12, 0.42), rng.uniform(0.1, 0.32), rng.uniform(0.06, 0.35)
@@ -362,8 +403,9 @@ def speaker(rng: np.random.Generator) -> Pieces:
     w, d, h = rng.uniform(0.12, 0.25), rng.uniform(0.14, 0.3), rng.uniform(0.15, 0.45)
     shell = plaster(tone(rng, (0, 0.3), (0.05, 0.4)))
     patches = box((-w / 2, -d / 2, 0), (w / 2, d / 2, h), shell)
+    r = min(0.3 * w, 0.2 * h)
     for z in (0.3 * h, 0.7 * h):
-        disc = tube((0, 0), [0, 0.004, 0.005], [0.3 * w, 0.3 * w, 0], fabric((30, 30, 32)), 16)
+        disc = tube((0, 0), [0, 0.004, 0.005], [r, r, 0], fabric((30, 30, 32)), 16)
         T = np.array([[1.0, 0, 0, 0], [0, 0, 1, d / 2 - 0.001], [0, -1, 0, z], [0, 0, 0, 1]])
         patches.append(disc.moved(T))
     return [Item("otherprop", patches)]
@@ -412,27 +454,103 @@ def photo_frame(rng: np.random.Generator) -> Pieces:
     art = quad(
         (w / 2 - 0.015, 0.0105, 0.015), (-w + 0.03, 0, 0), (0, 0, h - 0.03), photograph(colors)
     )
-    return [Item("picture", tipped([*frame, art], 10))]
+    return [Item("picture", tipped([*frame, art], 10)).placed(0, 0, 0.002)]
+
+
+def basket(rng: np.random.Generator) -> Pieces:
+    """Open basket or tub with something in it."""
+    w, d, h = rng.uniform(0.2, 0.45), rng.uniform(0.15, 0.3), rng.uniform(0.1, 0.28)
+    first = tone(rng, (0.2, 0.5), (0.4, 0.8))
+    skin = c.checkered(first, darker(first, 0.75), 0.02) if rng.random() < 0.5 else _ware(rng)
+    t, filling = 0.012, fabric(cloth_color(rng), 0.25)
+    patches: list[Patch] = []
+    for low, high in (
+        ((-w / 2, -d / 2), (w / 2, -d / 2 + t)),
+        ((-w / 2, d / 2 - t), (w / 2, d / 2)),
+        ((-w / 2, -d / 2 + t), (-w / 2 + t, d / 2 - t)),
+        ((w / 2 - t, -d / 2 + t), (w / 2, d / 2 - t)),
+    ):
+        patches += box((*low, 0), (*high, h), skin)
+    inner = (w / 2 - t, d / 2 - t)
+    patches += box((-inner[0], -inner[1], 0), (*inner, h * rng.uniform(0.3, 0.9)), filling)
+    return [Item("otherprop", patches)]
+
+
+def fan(rng: np.random.Generator) -> Pieces:
+    """Table fan, facing +y."""
+    r, metal = rng.uniform(0.12, 0.2), plaster(vivid(rng))
+    z = 1.6 * r
+    T = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, z], [0, 0, 0, 1]])
+    wires = c.checkered((60, 60, 64), (150, 152, 154), 0.015)
+    cage = tube((0, 0), [0, 0.02, 0.07, 0.09], [0.3 * r, r, r, 0], wires, 20)
+    foot = tube((0, 0), [0, 0.02, 0.025], [0.7 * r, 0.7 * r, 0], metal, 18)
+    return [Item("otherprop", [foot, rod((0, 0, 0.02), (0, 0, z), 0.015, metal), cage.moved(T)])]
+
+
+def globe(rng: np.random.Generator) -> Pieces:
+    """Globe on a foot."""
+    r = rng.uniform(0.1, 0.16)
+    land = c.swirls((60, 110, 170), (150, 150, 90), 0.1)
+    foot = tube((0, 0), [0, 0.02, 0.025], [0.6 * r, 0.6 * r, 0], plaster((60, 40, 30)), 18)
+    pole = rod((0, 0, 0.02), (0, 0, 0.08), 0.01, plaster((60, 40, 30)))
+    return [Item("otherprop", [foot, pole, ellipsoid((0, 0, 0.07 + r), (r, r, r), land, 18)])]
+
+
+def storage_tub(rng: np.random.Generator) -> Pieces:
+    """Plastic tub with a lid of another colour."""
+    w, d, h = rng.uniform(0.2, 0.5), rng.uniform(0.15, 0.35), rng.uniform(0.1, 0.3)
+    patches = box((-w / 2, -d / 2, 0), (w / 2, d / 2, h - 0.03), plaster(vivid(rng), 0.02))
+    low, high = (-w / 2 - 0.008, -d / 2 - 0.008, h - 0.03), (w / 2 + 0.008, d / 2 + 0.008, h)
+    return [Item("otherprop", [*patches, *box(low, high, plaster(vivid(rng), 0.02))])]
+
+
+def vacuum_cleaner(rng: np.random.Generator) -> Pieces:
+    """Vacuum cleaner with a hose that stands up."""
+    shell, dark = plaster(vivid(rng), 0.02), plaster((40, 40, 44))
+    patches = rounded_box((-0.15, -0.22, 0.02), (0.15, 0.2, 0.24), 0.07, shell)
+    hose: list[tuple[float, float, float]] = [
+        (0, 0.18, 0.16),
+        (0.05, 0.32, 0.35),
+        (0.1, 0.3, 0.75),
+        (0.12, 0.36, 0.4),
+        (0.12, 0.4, 0.05),
+    ]
+    patches.append(swept(hose, [0.02] * 5, dark, 8))
+    patches += box((0.0, 0.36, 0), (0.25, 0.44, 0.05), dark)
+    return [Item("otherprop", patches)]
+
+
+def guitar(rng: np.random.Generator) -> Pieces:
+    """Guitar that leans back on y = 0."""
+    wood_ = plaster(tone(rng, (0.4, 0.9), (0.3, 0.8)), 0.08)
+    lower = tube((0, 0), [0, 0.09, 0.09], [0.2, 0.2, 0], wood_, 24)
+    upper = tube((0, 0.27), [0, 0.09, 0.09], [0.15, 0.15, 0], wood_, 24)
+    hole = tube((0, 0.17), [0.09, 0.091], [0.045, 0], plaster((24, 20, 18)), 18)
+    neck = box((-0.025, 0.38, 0.06), (0.025, 0.95, 0.085), plaster((60, 40, 28)))
+    patches = leaning([lower, upper, hole, *neck], 72)
+    return [Item("otherprop", patches)]
 
 
 TABLE_THINGS = (
-    cup,
-    cup,
-    bottle,
-    plate,
-    bowl,
-    vase,
-    papers,
-    magazine,
-    magazine,
-    package,
-    laptop,
-    can,
+    *(cup, cup, bottle, plate, bowl, vase, papers, magazine, magazine, package, laptop, can),
+    *(basket, toy, candle, plant),
 )
-KITCHEN_THINGS = (bottle, bottle, can, can, cup, plate, bowl, package, package, plant, vase)
-DESK_THINGS = (papers, papers, magazine, cup, piled_books, laptop, photo_frame, bottle, speaker)
-SHELF_THINGS = (vase, photo_frame, plant, can, bowl, toy, candle, package, speaker, carton)
-FLOOR_THINGS = (carton, carton, bag, bag, heap_of_clothes, shoes, toy, bin_, papers, piled_books)
+KITCHEN_THINGS = (
+    *(bottle, bottle, can, can, cup, plate, bowl, package, package, plant, vase),
+    *(basket, storage_tub),
+)
+DESK_THINGS = (
+    *(papers, papers, magazine, cup, piled_books, laptop, photo_frame, bottle, speaker),
+    *(plant, fan, basket, globe, storage_tub, can),
+)
+SHELF_THINGS = (
+    *(vase, photo_frame, plant, can, bowl, toy, candle, package, speaker, carton),
+    *(basket, globe, storage_tub, fan, piled_books),
+)
+FLOOR_THINGS = (
+    *(carton, carton, bag, bag, heap_of_clothes, shoes, toy, bin_, papers, piled_books),
+    *(basket, storage_tub, storage_tub, vacuum_cleaner, speaker, plant),
+)
 
 
 def choose(makers: tuple, count: int, rng: np.random.Generator) -> list:

@@ -153,9 +153,12 @@ def stone(color: Color, vein: Color, scale: float = 0.25, speckle: float = 0.0) 
     """Marble (veins) or granite (speckles) of a counter, a floor or a window sill."""
 
     def material(shape: tuple[int, int], texel: float, rng: np.random.Generator) -> np.ndarray:
+        share = np.zeros(shape, np.float32)
+        for size, strength in ((scale, 0.7), (scale / 2, 0.4), (scale / 5, 0.2)):
+            field = smooth_noise(shape, (size / texel, size / texel), rng)
+            share += strength * np.exp(-np.abs(field) / 0.05)
         field = smooth_noise(shape, (scale / texel, scale / texel), rng)
-        field = field + 0.5 * smooth_noise(shape, (scale / 3 / texel, scale / 3 / texel), rng)
-        share = 0.8 * np.exp(-((field / 0.09) ** 2))
+        share = np.clip(0.6 * share * (0.6 + field), 0, 1)
         if speckle > 0:
             grains = rng.standard_normal(shape, np.float32)
             share = np.clip(0.35 + speckle * cv2.blur(grains, (2, 2)), 0, 1)

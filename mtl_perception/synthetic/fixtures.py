@@ -14,6 +14,7 @@ from mtl_perception.synthetic.materials import (
 )
 from mtl_perception.synthetic.palette import (
     Style,
+    calm,
     darker,
     patterned,
     timber_like,
@@ -29,7 +30,7 @@ from mtl_perception.synthetic.patches import (
     rod,
     tube,
 )
-from mtl_perception.synthetic.prints import photograph, poster
+from mtl_perception.synthetic.prints import photograph, poster, street
 
 
 def door(rng: np.random.Generator, style: Style, width: float, height: float) -> Item:
@@ -117,7 +118,10 @@ def window(rng: np.random.Generator, style: Style, width: float, height: float) 
     """Window with one to three casements; its sill is at z = 0."""
     w = width / 2
     sky = tone(rng, (0.0, 0.35), (0.75, 1.0))
-    if rng.random() < 0.6:
+    kind = rng.random()
+    if kind < 0.35:
+        view = street(sky, [calm(rng, (0.05, 0.5), (0.3, 0.9)) for _ in range(4)])
+    elif kind < 0.7:
         view = landscape(sky, tone(rng, (0.1, 0.4), (0.3, 0.6)), tone(rng, (0.2, 0.6), (0.2, 0.5)))
     else:
         view = photograph([sky, sky, darker(sky, 0.8), tone(rng, (0, 0.4), (0.3, 0.7))])

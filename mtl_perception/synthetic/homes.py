@@ -23,9 +23,9 @@ def living(room: Placement, style: Style) -> None:
     """Sofas round a low table, television, shelves, perhaps a place to dine."""
     rng = room.rng
     _lounge(room, style)
-    if chance(rng, 0.7):
-        room.against_wall(casework.media_stand(rng, style), front=0.9)
-    elif chance(rng, 0.6):
+    if chance(rng, 0.8):
+        room.against_wall(casework.media_stand(rng, style), front=0.6, tries=100)
+    if chance(rng, 0.3):
         room.on_wall(casework.wall_television(rng), (1.3, 1.6))
     if chance(rng, 0.2):
         room.against_wall(fixtures.fireplace(rng, style), front=0.7, corner=0)
@@ -37,7 +37,7 @@ def living(room: Placement, style: Style) -> None:
         dining_group(room, style, small=True)
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free([seating.armchair(rng, style)], tilt_deg=40, margin=0.7, tries=8)
-    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.35)
+    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.6)
     common(room, style, pictures=4, floor_things=3)
 
 
@@ -55,7 +55,7 @@ def _lounge(room: Placement, style: Style) -> None:
     group = [*couch]
     if chance(rng, 0.85):
         a, b = 0.65 * half[0], 0.65 * half[1]
-        things = clutter.choose(clutter.TABLE_THINGS, int(rng.integers(0, 5)), rng)
+        things = clutter.choose(clutter.TABLE_THINGS, int(rng.integers(1, 8)), rng)
         loose = scatter(things, (-a, -b, a, b, top), rng)
         turn = transform(rng.uniform(-0.15, 0.15), y, 0.013, rng.uniform(-5, 5))
         group += [item.moved(turn) for item in (low_table, *loose)]
@@ -66,13 +66,11 @@ def _lounge(room: Placement, style: Style) -> None:
         far = min(reach + gap + 1.2, reach + 1.9)
         mat = box((-w, 0.75 * reach, 0.0005), (w, far, 0.012), carpet_like(rng))
         group.append(Item("floor mat", mat))
+    ends = [high[0] + 0.28, low[0] - 0.28] if chance(rng, 0.5) else [low[0] - 0.28, high[0] + 0.28]
     if chance(rng, 0.5):
-        side = rng.choice([-1, 1])
-        group += [
-            i.placed(side * (high[0] + 0.28), 0.3) for i in fixtures.standing_lamp(rng, style)
-        ]
-    if chance(rng, 0.4):
-        beside = float(low[0] - 0.3)
+        group += [i.placed(float(ends[0]), 0.3) for i in fixtures.standing_lamp(rng, style)]
+    if chance(rng, 0.5):
+        beside = float(ends[1])
         group.append(casework.table(rng, style, 0.42, 0.42, 0.5).placed(beside, 0.4))
         group += [i.placed(beside, 0.4, 0.5) for i in fixtures.table_lamp(rng)]
     if room.against_wall(group, front=0.15, corner=0.1, tries=100) is None:
@@ -82,35 +80,41 @@ def _lounge(room: Placement, style: Style) -> None:
 
 
 def dining_group(room: Placement, style: Style, *, small: bool = False) -> bool:
-    """A table with chairs, things on it, now and then somebody sitting there."""
-    rng = room.rng
-    count = int(rng.integers(1, 4)) if not small else int(rng.integers(1, 3))
+    """A table with chairs, where there is space for one; smaller tables are tried too."""
+    most = int(room.rng.integers(1, 3 if small else 4))
+    for count in range(most, 0, -1):
+        group = _table_with_chairs(count, room.rng, style)
+        reach = float(np.abs(bounds(group)[0][:2]).min())
+        if room.standing_free(group, middle=not small, margin=reach, tries=60) is not None:
+            return True
+    return False
+
+
+def _table_with_chairs(count: int, rng: np.random.Generator, style: Style) -> list[Item]:
+    """Return a table with up to ``count`` chairs, all alike, on either side, and things on it."""
     width = 0.62 * count + rng.uniform(0.05, 0.5)
-    depth, height = rng.uniform(0.7, 1.0), rng.uniform(0.7, 0.78)
+    depth, height = rng.uniform(0.65, 1.0), rng.uniform(0.7, 0.78)
     top = casework.table(rng, style, width, depth, height)
-    half = bounds([top])[1]
-    state = int(rng.integers(2**31))
+    x1, y1, z1 = (float(v) for v in bounds([top])[1])
+    make = int(rng.integers(2**31))
     items: list[Item] = [top]
-    spots = [(s, x) for s in (-1, 1) for x in (np.arange(count) - (count - 1) / 2) * 0.62]
-    for side, x in spots:
-        if chance(rng, 0.15):
-            continue
-        seat = seating.plain_chair(np.random.default_rng(state), style)
-        out = float(half[1]) + rng.uniform(-0.12, 0.22)
-        turn = rng.uniform(-14, 14) if chance(rng, 0.8) else rng.uniform(-60, 60)
-        pulled = seat.placed(x, side * (out + 0.12), 0, (0 if side < 0 else 180) + turn)
-        items.append(pulled)
+    for side in (-1, 1):
+        for x in (np.arange(count) - (count - 1) / 2) * 0.62:
+            if chance(rng, 0.15):
+                continue
+            taken = chance(rng, 0.06)
+            out = y1 + 0.12 + (rng.uniform(0.1, 0.2) if taken else rng.uniform(-0.12, 0.2))
+            turn = rng.uniform(-14, 14) if taken or chance(rng, 0.8) else rng.uniform(-60, 60)
+            place = (float(x), side * out, 0, (0 if side < 0 else 180) + turn)
+            items.append(seating.plain_chair(np.random.default_rng(make), style).placed(*place))
+            if taken:
+                items.append(person(rng, sitting=True).placed(*place))
     if chance(rng, 0.25):
-        cover = box(
-            (-0.8 * half[0], -0.15, half[2]),
-            (0.8 * half[0], 0.15, half[2] + 0.003),
-            carpet_like(rng),
-        )
+        cover = box((-0.8 * x1, -0.15, z1), (0.8 * x1, 0.15, z1 + 0.003), carpet_like(rng))
         items.append(Item("otherprop", cover))
-    a, b = 0.68 * half[0], 0.68 * half[1]
-    things = clutter.choose(clutter.TABLE_THINGS, int(rng.integers(0, 9)), rng)
-    items += scatter(things, (-a, -b, a, b, float(half[2]) + 0.003), rng)
-    return room.standing_free(items, middle=not small, tries=30, margin=0.9) is not None
+    things = clutter.choose(clutter.TABLE_THINGS, int(rng.integers(1, 13)), rng)
+    area = (-0.68 * x1, -0.68 * y1, 0.68 * x1, 0.68 * y1, z1 + 0.003)
+    return [*items, *scatter(things, area, rng)]
 
 
 def dining(room: Placement, style: Style) -> None:
@@ -126,7 +130,7 @@ def dining(room: Placement, style: Style) -> None:
             room.against_wall(make(rng, style), front=0.6)
     if chance(rng, 0.5):
         room.against_wall(casework.bookcase(rng, style), front=0.6)
-    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.35)
+    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.6)
     common(room, style, pictures=5, floor_things=2)
 
 
@@ -144,29 +148,20 @@ def _lay(room: Placement, mat: Item) -> None:
             return
 
 
+BEDSIDE_THINGS = (
+    *(clutter.magazine, clutter.cup, clutter.photo_frame, clutter.candle, clutter.bottle),
+    *(clutter.piled_books, clutter.toy, clutter.can),
+)
+
+
 def bedroom(room: Placement, style: Style) -> None:
     """Bed with night stands and lamps, wardrobe, dresser, mirror, clothes."""
     rng = room.rng
-    sleeper = seating.bed(rng, style)
-    low, high = bounds(sleeper)
-    group = list(sleeper)
-    for side in (-1, 1):
-        if chance(rng, 0.65):
-            stand = casework.night_stand(rng, style)
-            a, b = bounds(stand)
-            x = float(high[0] + 0.06 - a[0]) if side > 0 else float(low[0] - 0.06 - b[0])
-            x1, y1, z1 = map(float, b)
-            top = (0.02 - x1, 0.05, x1 - 0.02, y1 - 0.03, z1)
-            things = [fixtures.table_lamp] if chance(rng, 0.7) else []
-            things += clutter.choose(
-                (clutter.magazine, clutter.cup, clutter.photo_frame, clutter.candle), 2, rng
-            )
-            group += [i.placed(x, 0) for i in (*stand, *scatter(things, top, rng))]
-    if chance(rng, 0.3):
-        heap = clutter.heap_of_clothes(rng)[0]
-        group.append(heap.placed(rng.uniform(-0.3, 0.3), high[1] - 0.5, _bed_top(sleeper)))
-    if room.against_wall(group, front=0.3, corner=0.1, tries=100) is None:
-        room.against_wall(sleeper, front=0.15, tries=200)
+    for attempt in range(4):
+        sleeper = seating.bed(rng, style)
+        group = sleeper if attempt > 1 else _with_night_stands(sleeper, rng, style)
+        if room.against_wall(group, front=0.3 if attempt < 2 else 0.1, corner=0.2, tries=100):
+            break
     if chance(rng, 0.75):
         room.against_wall(casework.wardrobe(rng, style), front=0.55)
     if chance(rng, 0.7):
@@ -186,8 +181,27 @@ def bedroom(room: Placement, style: Style) -> None:
         _lay(room, Item("floor mat", box((-w, -0.5, 0.0005), (w, 0.5, 0.012), carpet_like(rng))))
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free(clutter.heap_of_clothes(rng), tilt_deg=90, margin=0.3)
-    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.35)
+    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.6)
     common(room, style, pictures=4, floor_things=4)
+
+
+def _with_night_stands(sleeper: list[Item], rng: np.random.Generator, style: Style) -> list[Item]:
+    """Return a bed with what stands beside it and lies on it."""
+    low, high = bounds(sleeper)
+    group = list(sleeper)
+    for side in (-1, 1):
+        if chance(rng, 0.65):
+            stand = casework.night_stand(rng, style)
+            x1, y1, z1 = (float(v) for v in bounds(stand)[1])
+            x = float(high[0]) + 0.06 + x1 if side > 0 else float(low[0]) - 0.06 - x1
+            things = [fixtures.table_lamp] if chance(rng, 0.7) else []
+            things += clutter.choose(BEDSIDE_THINGS, 3, rng)
+            top = (0.02 - x1, 0.05, x1 - 0.02, y1 - 0.03, z1)
+            group += [i.placed(x, 0) for i in (*stand, *scatter(things, top, rng))]
+    if chance(rng, 0.3):
+        heap = clutter.heap_of_clothes(rng)[0]
+        group.append(heap.placed(rng.uniform(-0.3, 0.3), high[1] - 0.5, _bed_top(sleeper)))
+    return group
 
 
 def _bed_top(items: list[Item]) -> float:
@@ -334,6 +348,12 @@ def common(
         room.on_wall(shelf, (1.2, 1.7), tries=6)
     if chance(rng, 0.25):
         room.on_wall(fixtures.clock(rng), (1.8, 2.0))
+    if chance(rng, 0.15):
+        room.on_wall(fixtures.mirror(rng, style), (1.3, 1.6))
+    if chance(rng, 0.15):
+        room.on_wall(fixtures.coat_hooks(rng, style), (1.6, 1.8))
+    if chance(rng, 0.12):
+        room.against_wall(clutter.guitar(rng), front=0)
     _litter(room, int(rng.integers(1, 2 * floor_things + 2)))
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free([seating.plain_chair(rng, style)], tilt_deg=90, margin=0.4, tries=6)

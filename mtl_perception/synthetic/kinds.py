@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_perception.synthetic import fixtures, homes, workrooms
 from mtl_perception.synthetic.palette import Style, draw_style
-from mtl_perception.synthetic.placement import WALLS, Placement, transform
+from mtl_perception.synthetic.placement import WALLS, Placement, bounds, footprint, transform
 from mtl_perception.synthetic.shell import Passage, ceiling_lights, openings, shell
 
 
@@ -26,15 +26,15 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "living room": Kind(homes.living, 0.16, (3.6, 6.5), (3.1, 4.8), 3),
-    "kitchen": Kind(workrooms.kitchen, 0.24, (2.8, 5.5), (2.5, 4.2), 2, wet=True),
-    "bedroom": Kind(homes.bedroom, 0.14, (3.0, 4.8), (2.7, 4.0), 2),
-    "office": Kind(workrooms.office, 0.15, (3.0, 6.0), (2.6, 4.6), 3, office=True),
-    "bathroom": Kind(homes.bathroom, 0.09, (2.4, 3.6), (2.2, 2.9), 1, wet=True),
-    "dining room": Kind(homes.dining, 0.08, (3.3, 5.5), (3.0, 4.4), 2),
+    "living room": Kind(homes.living, 0.19, (3.6, 6.5), (3.1, 4.8), 3),
+    "kitchen": Kind(workrooms.kitchen, 0.21, (2.8, 5.5), (2.5, 4.2), 2, wet=True),
+    "bedroom": Kind(homes.bedroom, 0.18, (3.0, 4.8), (2.7, 4.0), 2),
+    "office": Kind(workrooms.office, 0.13, (3.0, 6.0), (2.6, 4.6), 3, office=True),
+    "bathroom": Kind(homes.bathroom, 0.10, (2.4, 3.6), (2.2, 2.9), 1, wet=True),
+    "dining room": Kind(homes.dining, 0.07, (3.3, 5.5), (3.0, 4.4), 2),
     "study": Kind(workrooms.study, 0.06, (2.8, 4.6), (2.5, 3.8), 2),
-    "classroom": Kind(workrooms.classroom, 0.04, (5.0, 7.0), (4.5, 6.0), 3, office=True),
-    "corridor": Kind(homes.corridor, 0.04, (3.5, 6.5), (2.2, 2.7), 1),
+    "classroom": Kind(workrooms.classroom, 0.03, (5.0, 7.0), (4.5, 6.0), 3, office=True),
+    "corridor": Kind(homes.corridor, 0.03, (3.5, 6.5), (2.2, 2.7), 1),
 }
 
 
@@ -81,10 +81,7 @@ def furnished(
     made = KINDS[kind]
     room = Placement(size, rng)
     room.items += shell(size, style, rng, passages)
-    for passage in passages:
-        room.keep_free_at(passage.wall, passage.s, passage.width + 0.16, 0.9, passage.height + 0.1)
-        if rng.random() < 0.5:
-            _hang_leaf(room, passage, style)
+    _hang_doors(room, passages, style)
     _keep_walkable(room)
     if outer_walls:
         windows = int(rng.integers(made.windows + 1))
@@ -94,15 +91,23 @@ def furnished(
     return room
 
 
-def _hang_leaf(room: Placement, passage: Passage, style: Style) -> None:
-    """Hang a door that stands open into the room, where there is space beside the passage."""
+def _hang_doors(room: Placement, passages: Sequence[Passage], style: Style) -> None:
+    """Keep the ways through passages free; hang doors that stand open into some of them."""
     rng = room.rng
-    width, wide = passage.width - 0.05, passage.width / 2 - 0.02
-    leaf = fixtures.open_leaf(rng, style, width, passage.height - 0.03)
-    swing = transform(-wide, 0.02, 0, float(rng.uniform(80, 100)))
-    if rng.random() < 0.5:  # hinged on the other side
-        swing = np.diag([-1.0, 1, 1, 1]) @ swing
-    room.take([leaf.moved(swing)], room.at_wall(passage.wall, passage.s, 0.0, 0.0))
+    ways = [room.before_wall(p.wall, p.s, p.width + 0.16, 0.9, p.height + 0.1) for p in passages]
+    for passage in passages:
+        width, wide = passage.width - 0.05, passage.width / 2 - 0.02
+        leaf = fixtures.open_leaf(rng, style, width, passage.height - 0.03)
+        swing = transform(-wide, 0.02, 0, float(rng.uniform(80, 100)))
+        if rng.random() < 0.5:  # hinged on the other side
+            swing = np.diag([-1.0, 1, 1, 1]) @ swing
+        hung, T = leaf.moved(swing), room.at_wall(passage.wall, passage.s, 0.0, 0.0)
+        box = footprint(*bounds([hung]), T)
+        others = (way for way, p in zip(ways, passages, strict=True) if p is not passage)
+        if rng.random() < 0.5 and not any(box.overlaps(way) for way in others):
+            room.take([hung], T)
+    for way in ways:
+        room.keep_free_box(way)
 
 
 def _keep_walkable(room: Placement) -> None:

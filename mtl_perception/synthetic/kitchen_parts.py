@@ -187,7 +187,7 @@ def microwave(rng: np.random.Generator) -> list[Item]:
     """Microwave oven, facing +y."""
     w, d, h = rng.uniform(0.44, 0.52) / 2, 0.34, rng.uniform(0.26, 0.32)
     skin = plaster(tone(rng, (0, 0.04), (0.12, 0.95)))
-    patches = box((-w, -d / 2, 0.01), (w, d / 2, h), skin)
+    patches = box((-w, -d / 2, 0), (w, d / 2, h), skin)
     patches += box(
         (-w + 0.02, d / 2, 0.04), (w - 0.13, d / 2 + 0.008, h - 0.03), plaster((20, 20, 22))
     )
@@ -226,7 +226,7 @@ def toaster(rng: np.random.Generator) -> list[Item]:
         if rng.random() < 0.5
         else plaster(tone(rng, (0, 0.9), (0.1, 0.95)))
     )
-    patches = box((-0.15, -0.09, 0.01), (0.15, 0.09, 0.19), skin)
+    patches = box((-0.15, -0.09, 0), (0.15, 0.09, 0.19), skin)
     for y in (-0.035, 0.035):
         patches += box((-0.11, y - 0.014, 0.19), (0.11, y + 0.014, 0.1905), plaster((20, 18, 18)))
     patches += box((0.15, -0.02, 0.12), (0.17, 0.02, 0.14), plaster((30, 30, 32)))
@@ -284,10 +284,10 @@ COUNTER_THINGS = (
 
 def _on_counter(free: list[tuple[float, float]], rng: np.random.Generator) -> list[Item]:
     items = []
-    busy = rng.uniform(0.5, 1.0)
+    busy = rng.uniform(0.6, 1.1)
     for x0, x1 in free:
         if rng.random() < busy:
-            drawn = clutter.choose(COUNTER_THINGS, int(rng.integers(1, 8)), rng)
+            drawn = clutter.choose(COUNTER_THINGS, int(rng.integers(2, 11)), rng)
             items += scatter(drawn, (x0, 0.02, x1, 0.52, TOP), rng, turn_deg=25, tries=8)
     return items
 

@@ -18,6 +18,10 @@ FLAT = "flat"
 """Two to four rooms joined by passages; not drawn, for it takes as long as its rooms."""
 
 
+DOORS = (0.25, 0.6, 0.15)
+"""How many rooms have none, one or two closed doors; of some, the door is never seen."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Furnished rooms; world frame: origin in a corner of the floor, z up, metres."""
@@ -50,5 +54,5 @@ def plan_room(rng: np.random.Generator, kind: str = "") -> Plan:
     drawn = kind or draw_kind(rng)
     size = draw_size(drawn, rng)
     style = style_of(drawn, size[2], rng)
-    room = furnished(drawn, size, style, rng, doors=1 + (rng.random() < 0.25))
+    room = furnished(drawn, size, style, rng, doors=int(rng.choice(3, p=DOORS)))
     return Plan(drawn, np.array(size), room.items, ((0.0, 0.0, size[0], size[1]),))

@@ -11,6 +11,7 @@ from mtl_perception.synthetic.palette import cloth_color, patterned, pick, tone
 from mtl_perception.synthetic.patches import Material, Patch, Vector, ellipsoid, swept, tube
 
 SKINS = ((236, 196, 170), (214, 164, 130), (176, 124, 92), (122, 82, 60), (84, 56, 42))
+EYES, LIPS = plaster((30, 24, 22)), plaster((170, 84, 80))
 HAIR = ((40, 30, 24), (92, 62, 40), (176, 140, 90), (150, 148, 146), (24, 22, 22), (140, 70, 40))
 
 
@@ -59,6 +60,9 @@ def _trunk(
         ellipsoid((0, -0.005, z + 0.035), (0.086, 0.1, 0.1), hair, 16),
         ellipsoid((0, 0.115, z - 0.015), (0.012, 0.018, 0.02), skin, 8),
     ]
+    for x in (-0.03, 0.03):
+        patches.append(ellipsoid((x, 0.108, z + 0.015), (0.012, 0.008, 0.007), EYES, 8))
+    patches.append(ellipsoid((0, 0.1, z - 0.06), (0.025, 0.012, 0.007), LIPS, 8))
     if rng.random() < 0.45:
         patches.append(ellipsoid((0, -0.05, z - 0.1), (0.09, 0.06, 0.16), hair, 12))
     return patches

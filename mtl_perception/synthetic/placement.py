@@ -133,10 +133,16 @@ class Placement:
         """Let nothing stand between two corners (3,) of the room."""
         self._free.add(footprint(np.asarray(low), np.asarray(high), np.eye(4)))
 
-    def keep_free_at(self, wall: int, s: float, width: float, depth: float, height: float) -> None:
-        """Let nothing stand before a part of a wall."""
+    def before_wall(
+        self, wall: int, s: float, width: float, depth: float, height: float
+    ) -> Footprint:
+        """Return the space before a part of a wall."""
         low, high = np.array([-width / 2, 0.0, 0.0]), np.array([width / 2, depth, height])
-        self._free.add(footprint(low, high, self.at_wall(wall, s, 0.0, 0.0)))
+        return footprint(low, high, self.at_wall(wall, s, 0.0, 0.0))
+
+    def keep_free_box(self, box: Footprint) -> None:
+        """Let nothing stand in a box."""
+        self._free.add(box)
 
     def take(self, items: list[Item], T: np.ndarray) -> None:
         """Place what must stand where it stands; it may be part of a wall."""
@@ -172,7 +178,8 @@ class Placement:
             self._free.add(before)
         # What stands on a mat, even in part, stands as high as the mat.
         raised = T.copy()
-        if T[2, 3] < MAT and any(self._mats.meets(box) for box in solid):
+        fits = max(high[2] for _, high in extents) + MAT < self.size[2]
+        if T[2, 3] < MAT and fits and any(self._mats.meets(box) for box in solid):
             raised[2, 3] = MAT
         for box in solid:
             self._taken.add(box)

@@ -53,13 +53,20 @@ def poster(colors: list[Color]) -> Material:
         h, w = shape
         palette = linear(np.array(colors))
         image = np.tile(palette[0], (h, w, 1)).astype(np.float32)
-        for _ in range(int(rng.integers(1, 4))):
+        if min(h, w) < 8:  # the edge of a cover
+            return image
+        if rng.random() < 0.5:
+            low, high = int(0.3 * h), int(0.8 * h)
+            left = int(w * rng.uniform(0, 0.15))
+            inner = (high - low, w - 2 * left)
+            image[low:high, left : w - left] = photograph(colors)(inner, texel, rng)
+        for _ in range(int(rng.integers(0, 3))):
             color = tuple(float(c) for c in palette[rng.integers(len(palette))])
             at = int(rng.integers(w)), int(rng.integers(h))
             if rng.random() < 0.5:
-                cv2.circle(image, at, int(max(2, min(h, w) * rng.uniform(0.1, 0.45))), color, -1)
+                cv2.circle(image, at, int(max(2, min(h, w) * rng.uniform(0.05, 0.3))), color, -1)
             else:
-                to = int(rng.integers(w)), int(rng.integers(h))
+                to = at[0] + int(w * rng.uniform(0.1, 0.5)), at[1] + int(h * rng.uniform(0.05, 0.3))
                 cv2.rectangle(image, at, to, color, -1)
         ink = palette[-1]
         line = max(2, h // 12)
@@ -121,5 +128,70 @@ def dark_screen() -> Material:
         sheen = smooth_noise(shape, (shape[0] / 2, shape[1] / 2), rng)
         color = linear((30, 32, 36)) * (1 + 0.5 * sheen[..., None])
         return np.clip(color, 0, 1).astype(np.float32)
+
+    return material
+
+
+def spine(color: Color, ink: Color) -> Material:
+    """A book's spine: bands and a title along it."""
+
+    def material(shape: tuple[int, int], texel: float, rng: np.random.Generator) -> np.ndarray:
+        h, w = shape
+        image = np.tile(linear(color), (h, w, 1)).astype(np.float32)
+        dye = linear(ink)
+        for _ in range(int(rng.integers(0, 3))):
+            y = int(h * rng.uniform(0.05, 0.95))
+            image[y : y + max(1, h // 20)] = dye
+        low, high = int(0.25 * h), int(h * rng.uniform(0.5, 0.85))
+        left, right = int(0.3 * w), max(int(0.7 * w), int(0.3 * w) + 1)
+        letters = rng.random((high - low + 1) // 2 + 1) < 0.75
+        rows = low + np.flatnonzero(np.repeat(letters, 2)[: high - low])
+        image[rows, left:right] = dye
+        return image
+
+    return material
+
+
+def handwriting(ground: Color, ink: Color) -> Material:
+    """A board with lines of writing, boxes and arrows."""
+
+    def material(shape: tuple[int, int], texel: float, rng: np.random.Generator) -> np.ndarray:
+        h, w = shape
+        image = np.tile(linear(ground), (h, w, 1)).astype(np.float32)
+        color = tuple(float(c) for c in linear(ink))
+        for _ in range(int(rng.integers(3, 12))):
+            x, y = w * rng.uniform(0.05, 0.8), h * rng.uniform(0.1, 0.95)
+            if rng.random() < 0.3:
+                to = (int(x + w * rng.uniform(0.05, 0.2)), int(y + h * rng.uniform(0.05, 0.2)))
+                cv2.rectangle(image, (int(x), int(y)), to, color, 1)
+                continue
+            count, size = int(rng.integers(12, 60)), rng.uniform(0.01, 0.03) / texel
+            steps = np.cumsum(rng.uniform(0.1, 0.5, count)) * size
+            line = np.stack([x + steps, y + size * rng.uniform(-0.5, 0.5, count)], axis=1)
+            cv2.polylines(image, [line.astype(np.int32)], False, color, 1)
+        haze = 1 + 0.03 * smooth_noise(shape, (0.3 / texel, 0.3 / texel), rng)
+        return np.clip(image * haze[..., None], 0, 1).astype(np.float32)
+
+    return material
+
+
+def street(sky: Color, walls: list[Color]) -> Material:
+    """The view from a window on a street: houses with rows of windows under the sky."""
+
+    def material(shape: tuple[int, int], texel: float, rng: np.random.Generator) -> np.ndarray:
+        h, w = shape
+        haze = 1 + 0.1 * smooth_noise(shape, (h / 3, w / 2), rng)
+        image = np.clip(linear(sky) * haze[..., None], 0, 1).astype(np.float32)
+        x = 0
+        while x < w:
+            width, top = int(w * rng.uniform(0.15, 0.5)) + 2, int(h * rng.uniform(0.35, 0.9))
+            wall = linear(walls[rng.integers(len(walls))]) * rng.uniform(0.7, 1.1)
+            image[:top, x : x + width] = wall
+            pitch = max(4, int(rng.uniform(0.08, 0.16) / texel))
+            for y in range(pitch // 2, top - pitch, pitch):
+                for left in range(x + pitch // 2, min(x + width, w) - pitch, pitch):
+                    image[y : y + pitch // 2, left : left + pitch // 2] = 0.35 * wall
+            x += width
+        return np.clip(cv2.blur(image, (3, 3)), 0, 1)
 
     return material

@@ -38,14 +38,14 @@ def kitchen(room: Placement, style: Style) -> None:
         )
     if chance(rng, 0.25) and wall >= 0 and min(room.size[:2]) > 3:
         _row(room, style, [(wall + 2) % 4], upper, sink=False, stove=False, long=False)
+    if chance(rng, 0.25) and min(room.size[:2]) > 3.4:
+        _island(room, style)
+    if chance(rng, 0.85):
+        dining_group(room, style, small=chance(rng, 0.5))
     if chance(rng, 0.85):
         room.against_wall(k.refrigerator(rng, style), front=0.6, corner=0.5)
     if chance(rng, 0.2):
         room.against_wall(k.washing_machine(rng, style), front=0.5)
-    if chance(rng, 0.25) and min(room.size[:2]) > 3.4:
-        _island(room, style)
-    if chance(rng, 0.8):
-        dining_group(room, style, small=chance(rng, 0.5))
     if chance(rng, 0.3):
         room.against_wall(casework.open_shelves(rng, style), front=0.5)
     if chance(rng, 0.25):
@@ -93,7 +93,7 @@ def _row(
                 room.along(wall) - length / 2 - 0.02,
                 room.along(wall) / 2,
             ):
-                if room.put(row, room.at_wall(wall, s), front=0.7):
+                if room.put(row, room.at_wall(wall, s), front=0.45):
                     return wall
     return -1
 
@@ -223,7 +223,7 @@ def _pupils(
         items.append(seating.plain_chair(np.random.default_rng(chair_seed), style).placed(*place))
         if taken:
             items.append(person(rng, sitting=True).placed(*place))
-    things = clutter.choose(clutter.DESK_THINGS, int(rng.integers(0, 4)), rng)
+    things = clutter.choose(clutter.DESK_THINGS, int(rng.integers(0, 7)), rng)
     items += scatter(
         things,
         (-0.65 * half[0], -0.65 * half[1], 0.65 * half[0], 0.65 * half[1], float(half[2])),
