@@ -192,7 +192,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tmp_path):
     assert len(page.images) == 6  # two images for each of three tasks
     for data in page.images:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        assert picture.shape == (240, 4 * 320, 3)
+        assert picture.shape == (240, 4 * 320 + 3 * 6, 3)
     assert "a &lt;b&gt; &amp; c" in html and "room-2" in html
     assert re.search(r"mean IoU, classes of the truth</td><td>0\.938", html)
     for class_name in ("wall", "chair", "door"):
@@ -240,6 +240,20 @@ def run_cli(monkeypatch, *arguments) -> int:
 def nyud_samples(shared_data, monkeypatch) -> str:
     monkeypatch.setenv("DENSE_SLAM_MODELS", str(shared_data / "models"))
     return f"masks:{shared_data / 'nyuv2_samples'}"
+
+
+def test_the_help_of_evaluate_names_the_defaults_that_are_used():
+    from typing import get_args
+
+    from mtl_perception.predictor import PredictorConfig
+    from slam_fusion.commands.cli_evaluate import evaluate
+
+    hints = evaluate.__annotations__
+    for config in (DepthConfig(), PredictorConfig()):
+        for name, value in vars(config).items():
+            if name in hints and name not in ("model", "median_scaling"):
+                (option,) = (a for a in get_args(hints[name]) if hasattr(a, "show_default"))
+                assert option.show_default == str(value), name
 
 
 def test_a_real_network_is_judged_on_real_images(nyud_samples, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.data.open_dataset import open_dataset
 from mtl_perception.labels import LABEL_SETS
+from slam_fusion.commands import cli
 from slam_fusion.map_labels import MapLabeller
 from slam_fusion.mapper import Mapper, MapperConfig
 from slam_fusion.offline import map_recording
@@ -77,3 +79,22 @@ def test_images_without_poses_cannot_see_a_map(mapped):
     folder, map_file = mapped
     with pytest.raises(InvalidInput, match="only frames of kind rgbd"):
         MapLabeller(map_file, open_dataset(f"rgbd:{folder}?every=2"), NYU40, 0.5)
+
+
+def test_the_command_takes_a_map_or_a_network_but_not_both(mapped, tmp_path, monkeypatch, capsys):
+    folder, map_file = mapped
+
+    def run(*more) -> int:
+        spec, out = f"rgbd:{folder}", tmp_path / "labels"
+        arguments = ("pseudo-label", spec, "-o", out, "--map", map_file.parent, *more)
+        monkeypatch.setattr(sys, "argv", ["dense-semantic-slam", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        return done.value.code or 0
+
+    assert run("--model", "deeplab-ade20k") == 2
+    assert "--model or --map" in capsys.readouterr().err
+    assert run() == 0
+    assert "3 of 3 images" in capsys.readouterr().out
+    labelled = open_dataset(f"rgbd:{folder}?labels={tmp_path / 'labels'}")
+    assert labelled.label_set == NYU40 and (labelled[0].labels[40:80, 30:70] == 7).all()

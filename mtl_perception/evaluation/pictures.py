@@ -12,6 +12,9 @@ from mtl_perception.evaluation.evaluate import Predicted
 from mtl_perception.labels import LabelSet
 
 WRONG, UNKNOWN = (220, 30, 40), (60, 60, 75)
+GAP = 6
+"""White pixels between panels."""
+
 DEPTH_ERROR_RANGE = 0.3
 """Relative error of depth at which the colour of errors is full."""
 
@@ -46,9 +49,11 @@ def pictures(
 
 def beside(row: list[Picture], height: int = 240) -> np.ndarray:
     """Return the panels of a row as one (height, W, 3) uint8 RGB picture."""
-    shown = []
+    shown: list[np.ndarray] = []
     for picture in row:
         width = round(picture.pixels.shape[1] * height / picture.pixels.shape[0])
+        if shown:
+            shown.append(np.full((height, GAP, 3), 255, np.uint8))
         shown.append(cv2.resize(picture.pixels, (width, height), interpolation=cv2.INTER_AREA))
     return np.hstack(shown)
 
