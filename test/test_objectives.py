@@ -373,7 +373,7 @@ def test_the_training_loop_moves_network_and_objective_in_either_precision(prese
 RECIPES = Path(__file__).parents[1] / "config" / "training"
 
 
-@pytest.mark.parametrize("recipe", ["pad-net", "mti-net", "x-distill"])
+@pytest.mark.parametrize("recipe", ["nekrasov", "pad-net", "mti-net", "x-distill"])
 def test_recipes_are_read_and_their_networks_can_be_trained(recipe):
     config = load_config(RECIPES / f"{recipe}.yaml")
     assert find_preset(config.network).method == recipe
