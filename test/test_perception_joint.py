@@ -66,7 +66,7 @@ class Camera(Reader):
         self.stamp_ns += 1
         header = ros.make_header(self.stamp_ns, FRAME)
         if info is not None:
-            info.header = header
+            info.header = ros.make_header(self.stamp_ns - 10**9, "elsewhere")
             self.info.publish(info)
         self.ask(ros.image_to_msg(rgb, header))
 

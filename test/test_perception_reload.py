@@ -239,13 +239,16 @@ def test_a_stop_does_not_wait_for_a_network_that_is_being_loaded(indoor: Path) -
     command = [sys.executable, "-c", SLOW_NODE, "--ros-args", "-p", f"model:={indoor}"]
     reader = Reader("/image", Image)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as node:
-        reader.connect()
-        reader.set_parameters(temperature=2.0)
-        assert node.stdout is not None
-        assert any(b"slow load" in line for line in node.stdout)
-        node.send_signal(signal.SIGINT)
-        rest, _ = node.communicate(timeout=60)
-    reader.close()
+        try:
+            reader.connect()
+            reader.set_parameters(temperature=2.0)
+            assert node.stdout is not None
+            assert any(b"slow load" in line for line in node.stdout)
+            node.send_signal(signal.SIGINT)
+            rest, _ = node.communicate(timeout=60)
+        finally:
+            node.kill()
+            reader.close()
     assert node.returncode == 0
     assert b"images: 0 answered" in rest and b"Traceback" not in rest
 
