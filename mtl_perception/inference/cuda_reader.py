@@ -155,7 +155,9 @@ class CudaReader:
                 run()
             torch.cuda.current_stream().synchronize()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self._stream):
+            # Of this thread only: another network may be answering in another one meanwhile.
+            mode = "thread_local"
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
                 written = run()
 
         def replay() -> dict[str, Tensor]:
