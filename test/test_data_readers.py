@@ -165,7 +165,9 @@ def test_tum_images_pair_by_time_and_the_rest_is_counted(tmp_path):
     assert dataset.left_out == 1
 
 
-@pytest.mark.parametrize("line", ["nan rgb/1.png", "10.0", "10.0 ../secret.png", "x y"])
+@pytest.mark.parametrize(
+    "line", ["nan rgb/1.png", "10.0", "10.0 ../secret.png", "10.0 /secret.png", "x y"]
+)
 def test_a_wrong_line_of_a_list_is_named(tmp_path, line):
     folder = tum_folder(tmp_path)
     text(folder / "rgb.txt", f"# time file\n{line}\n")
@@ -316,6 +318,34 @@ def test_files_with_python_objects_are_not_loaded(tmp_path):
         open_dataset(f"nyud:{folder}?split=test")[0]
 
 
+def test_arrays_that_cannot_be_are_named(tmp_path):
+    folder = nyud_multi_task(tmp_path)
+    dataset = open_dataset(f"nyud:{folder}?split=test&normals=+0+1+2")
+    normals, depth = folder / "normals" / "0001.npy", folder / "depth" / "0001.npy"
+    np.save(normals, np.full((*SHAPE, 3), np.nan))
+    with pytest.raises(DataCorrupt, match=r"normals/0001\.npy.*finite"):
+        dataset[0]
+    np.save(depth, np.full((5, 8), 1.0))
+    with pytest.raises(DataCorrupt, match=r"depth/0001\.npy: 8x5"):
+        dataset[0]
+    header = np.lib.format.header_data_from_array_1_0(np.zeros((1, 1)))
+    with depth.open("wb") as file:  # claims 800 TB
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (10**7, 10**7)})
+    with pytest.raises(DataCorrupt, match=r"depth/0001\.npy"):
+        dataset[0]
+    depth.unlink()
+    with pytest.raises(DataMissing, match=r"depth/0001\.npy"):
+        dataset[0]
+
+
+def test_lists_stay_inside_their_folder(tmp_path):
+    folder = nyud_multi_task(tmp_path)
+    for name in ("../0001", "/0001"):
+        text(folder / "gt_sets" / "train.txt", f"0002\n{name}\n")
+        with pytest.raises(DataCorrupt, match="train.txt, line 2.*leads out"):
+            open_dataset(f"nyud:{folder}?split=train")
+
+
 def test_png_nyud_uses_the_units_of_the_published_masks(tmp_path):
     for name in ("a", "b"):
         save(tmp_path / "color" / f"{name}.png", color())
@@ -381,6 +411,9 @@ def test_kitti_depth_follows_the_users_list(tmp_path):
     assert left.depth[0, :3].tolist() == [0, 1, 10]
     assert (left.intrinsics.fx, left.intrinsics.fy) == (721.5, 722.5)
     assert (right.intrinsics.fx, right.color[0, 0, 1]) == (700, 3)
+    (folder / "train").rename(folder / "val")
+    listed = f"{folder / 'eigen.txt'}&depth={folder}"
+    assert open_dataset(f"kitti:{folder}?list={listed}")[0].depth[0, 1] == 1
     text(folder / "paths.txt", f"{DATE}/{DRIVE}/image_02/data/0000000005.png None 721.5\n")
     assert open_dataset(f"kitti:{folder}?list={folder / 'paths.txt'}")[0].depth[0, 1] == 1
 

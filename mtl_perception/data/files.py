@@ -117,7 +117,8 @@ def read_array(path: Path, dimensions: int) -> np.ndarray:
     try:
         if path.stat().st_size > MAX_IMAGE_BYTES:
             raise DataCorrupt(f"{path}: more than {MAX_IMAGE_BYTES} bytes")
-        array = np.load(path, allow_pickle=False)
+        # Mapped, so that a header that claims more than the file has costs no memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataMissing(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
@@ -126,7 +127,7 @@ def read_array(path: Path, dimensions: int) -> np.ndarray:
         raise DataCorrupt(f"{path}: not one array of numbers")
     if array.ndim != dimensions:
         raise DataCorrupt(f"{path}: shape {array.shape}, want {dimensions} dimensions")
-    return array
+    return np.array(array)
 
 
 def check_size(image: np.ndarray, shape: tuple[int, int], path: Path | str) -> np.ndarray:
@@ -171,6 +172,30 @@ def intrinsics_of(K: np.ndarray, shape: tuple[int, int], origin: Path | str) -> 
         )
     except InvalidInput as error:
         raise DataCorrupt(f"{origin}: {error}") from None
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names of a list, one a line; empty lines do not count.
+
+    Raises:
+        DataMissing, DataCorrupt: naming the file, and the line of a name that leads elsewhere.
+    """
+    names = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if name := line.strip():
+            check_inside(name, f"{path}, line {number}")
+            names.append(name)
+    return names
+
+
+def check_inside(name: str, where: str) -> None:
+    """Refuse a relative path that would lead out of its folder.
+
+    Raises:
+        DataCorrupt: saying ``where`` it stood.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataCorrupt(f"{where}: {name[:80]!r} leads out of the data set's folder")
 
 
 def read_text(path: Path) -> str:

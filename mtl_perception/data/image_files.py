@@ -21,7 +21,7 @@ from mtl_perception.data.files import (
     read_ids,
     require_files,
 )
-from mtl_perception.data.sample import DataMissing, Sample
+from mtl_perception.data.sample import DataCorrupt, DataMissing, Sample
 from mtl_perception.labels import LabelSet
 
 
@@ -173,5 +173,8 @@ def _depth(path: Path, camera: Intrinsics, how: Reading) -> np.ndarray:
 def _normals(path: Path) -> np.ndarray:
     """Return (H, W, 3) float, as the file has them; a picture has -1..1 as 0..255."""
     if path.suffix == ".npy":
-        return read_array(path, 3)
+        normals = read_array(path, 3)
+        if normals.shape[2] != 3 or not np.isfinite(normals).all():
+            raise DataCorrupt(f"{path}: {normals.shape}, want three finite numbers a pixel")
+        return normals
     return read_color(path).astype(np.float32) * np.float32(2 / 255) - 1

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
-from mtl_perception.data.files import intrinsics_of, read_text, require_folder
+from mtl_perception.data.files import intrinsics_of, read_names, require_folder
 from mtl_perception.data.image_files import (
     ImageFiles,
     OneCamera,
@@ -61,7 +61,7 @@ def open_nyud(path: Path, split: str = "", normals: str = "") -> Dataset:
 
 def _multi_task_form(path: Path, split: str, normals: str) -> Dataset:
     lists = {"": ["train", "val"], "train": ["train"], "test": ["val"]}[split]
-    names = [n for part in lists for n in listed_names(path / "gt_sets" / f"{part}.txt")]
+    names = [n for part in lists for n in read_names(path / "gt_sets" / f"{part}.txt")]
     rows = [
         SampleFiles(
             name,
@@ -80,7 +80,7 @@ def _multi_task_form(path: Path, split: str, normals: str) -> Dataset:
 
 def _png_form(path: Path, split: str) -> Dataset:
     if split:
-        names = listed_names(path / f"{split}.txt")
+        names = read_names(path / f"{split}.txt")
     else:
         names = sorted(file.stem for file in (path / "color").glob("*.png"))
     rows = [
@@ -118,15 +118,6 @@ def open_masks(path: Path, camera: np.ndarray | None = None) -> Dataset:
     nyu40 = LABEL_SETS["nyu40"]
     how = _cut_out if camera is None else OneCamera(camera, "the given camera")
     return ImageFiles(path.name, rows, Reading(how, label_set=nyu40, id_table=id_table(nyu40)))
-
-
-def listed_names(path: Path) -> list[str]:
-    """Return the names of a list, one a line.
-
-    Raises:
-        DataMissing, DataCorrupt: naming the file.
-    """
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _cut_out(files: SampleFiles, shape: tuple[int, int]) -> Intrinsics:

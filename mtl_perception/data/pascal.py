@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.data.files import require_folder
+from mtl_perception.data.files import read_names, require_folder
 from mtl_perception.data.image_files import (
     ImageFiles,
     OneCamera,
@@ -15,7 +15,6 @@ from mtl_perception.data.image_files import (
     camera_matrix,
     id_table,
 )
-from mtl_perception.data.nyud import listed_names
 from mtl_perception.data.sample import Dataset
 from mtl_perception.labels import LABEL_SETS
 
@@ -43,7 +42,7 @@ def open_pascal(
         raise InvalidInput(f"split {split!r} is not one of {', '.join(SPLITS)}")
     require_folder(path / "JPEGImages", "*.jpg")
     rows = []
-    for name in listed_names(path / "ImageSets" / "Context" / f"{split}.txt"):
+    for name in read_names(path / "ImageSets" / "Context" / f"{split}.txt"):
         voc = path / "semseg" / "VOC12" / f"{name}.png"
         rows.append(
             SampleFiles(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_perception.data.files import read_matrix, read_text, require_folder
+from mtl_perception.data.files import check_inside, read_matrix, read_text, require_folder
 from mtl_perception.data.image_files import ImageFiles, OneCamera, Reading, SampleFiles
 from mtl_perception.data.rgbd import CAMERA_FILE
 from mtl_perception.data.sample import DataCorrupt, Dataset
@@ -51,8 +51,9 @@ def _listed(path: Path, name: str) -> list[tuple[float, Path]]:
             time = float(words[0])
         except ValueError:
             time = np.nan
-        if len(words) != 2 or not np.isfinite(time) or ".." in words[1]:
+        if len(words) != 2 or not np.isfinite(time):
             raise DataCorrupt(f"{path / name}, line {number}: want TIME FILE, got {line[:80]!r}")
+        check_inside(words[1], f"{path / name}, line {number}")
         found.append((time, path / words[1]))
     if not found:
         raise DataCorrupt(f"{path / name}: lists nothing")
