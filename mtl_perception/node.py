@@ -83,8 +83,7 @@ class PerceptionNode(Node):
                 "camera_info has lens distortion: feed the rectified image (image_proc), or the "
                 "labels lie beside the pinhole camera's rays"
             )
-        shape = self._camera.shape()
-        if shape is not None:
+        if not self._has_answered and (shape := self._camera.shape()) is not None:
             self._warm_up(shape)
 
     def _on_image(self, msg: Image | CompressedImage, info: Mapping[str, Any]) -> None:
@@ -113,7 +112,7 @@ class PerceptionNode(Node):
 
     def _warm_up(self, shape: tuple[int, int]) -> None:
         """Run once on an image of this size before the first that counts."""
-        if self._has_answered or shape == self._shape:
+        if shape == self._shape:
             return
         try:
             check_image_size(shape[1], shape[0])

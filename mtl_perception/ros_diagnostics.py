@@ -64,6 +64,7 @@ class PerceptionDiagnostics:
         self._recent: dict[str, str] = {}  # trouble since the last report by its kind
         self._age_s: float | None = None
         self._logged: dict[str, float] = {}
+        self._told = ""  # of the camera's problem
         self._last_image = self._last_report = time.monotonic()
         self.use(config, predictor)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -131,12 +132,14 @@ class PerceptionDiagnostics:
     def _lasting_troubles(self) -> list[str]:
         troubles = []
         if self.camera_problem and self._predictor.gives_depth:
-            troubles.append(
+            text = (
                 "depth has no camera_info and is that of the camera the network was trained for: "
                 + self.camera_problem
             )
-            if troubles[-1] not in self._logged:  # once: it does not go away by itself
-                self._log_sometimes(troubles[-1], troubles[-1])
+            troubles.append(text)
+            # Once: it does not go away by itself.
+            if text != self._told and self._log_sometimes("camera_info", text):
+                self._told = text
         silence_s = time.monotonic() - self._last_image
         if silence_s > SILENCE_S:
             troubles.append(self._silence(silence_s))
@@ -180,8 +183,11 @@ class PerceptionDiagnostics:
             values[f"publish_failures{topic}"] = str(count)
         return values
 
-    def _log_sometimes(self, kind: str, text: str) -> None:
+    def _log_sometimes(self, kind: str, text: str) -> bool:
+        """Log unless that was done a short while ago; say whether it was logged now."""
         now = time.monotonic()
-        if now - self._logged.get(kind, -REPEAT_S) >= REPEAT_S:
-            self._logged[kind] = now
-            self._node.get_logger().warning(text)
+        if now - self._logged.get(kind, -REPEAT_S) < REPEAT_S:
+            return False
+        self._logged[kind] = now
+        self._node.get_logger().warning(text)
+        return True
