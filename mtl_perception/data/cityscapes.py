@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
-from mtl_perception.data.files import intrinsics_of, read_gray, read_text, require_folder
+from mtl_perception.data.files import read_gray, require_folder
 from mtl_perception.data.image_files import (
     ImageFiles,
     OneCamera,
@@ -16,6 +16,7 @@ from mtl_perception.data.image_files import (
     camera_matrix,
 )
 from mtl_perception.data.sample import DataCorrupt, Dataset
+from mtl_perception.data.text_files import intrinsics_of, read_text
 from mtl_perception.labels import LABEL_SETS
 
 SPLITS = ("train", "val", "test")

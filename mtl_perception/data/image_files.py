@@ -14,7 +14,6 @@ from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
 from mtl_perception.data.files import (
     check_depth,
     check_size,
-    intrinsics_of,
     read_array,
     read_color,
     read_depth,
@@ -22,6 +21,7 @@ from mtl_perception.data.files import (
     require_files,
 )
 from mtl_perception.data.sample import DataCorrupt, DataMissing, Sample
+from mtl_perception.data.text_files import intrinsics_of
 from mtl_perception.labels import LabelSet
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_perception.conventions import Intrinsics
 from mtl_perception.data.cityscapes import id_table_of_cityscapes
-from mtl_perception.data.files import intrinsics_of, read_text, require_folder
+from mtl_perception.data.files import require_folder
 from mtl_perception.data.image_files import (
     ImageFiles,
     OneCamera,
@@ -17,6 +17,7 @@ from mtl_perception.data.image_files import (
     camera_matrix,
 )
 from mtl_perception.data.sample import DataCorrupt, DataMissing, Dataset
+from mtl_perception.data.text_files import intrinsics_of, read_text
 from mtl_perception.labels import LABEL_SETS
 
 DEPTH_UNITS = 256.0

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
-from mtl_perception.data.files import intrinsics_of, read_names, require_folder
+from mtl_perception.data.files import require_folder
 from mtl_perception.data.image_files import (
     ImageFiles,
     OneCamera,
@@ -26,6 +26,7 @@ from mtl_perception.data.image_files import (
 )
 from mtl_perception.data.nyud_mat import CAMERA, MAT_FILE, NyudMat
 from mtl_perception.data.sample import DataMissing, Dataset
+from mtl_perception.data.text_files import intrinsics_of, read_names
 from mtl_perception.labels import LABEL_SETS
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from mtl_perception.conventions import UNLABELLED, DenseSlamError
-from mtl_perception.data.files import check_depth, intrinsics_of, require_files
+from mtl_perception.data.files import check_depth, require_files
 from mtl_perception.data.image_files import OneCamera, camera_matrix
 from mtl_perception.data.sample import DataCorrupt, Sample
+from mtl_perception.data.text_files import intrinsics_of
 from mtl_perception.labels import LABEL_SETS, LabelSet
 
 MAT_FILE = "nyu_depth_v2_labeled.mat"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.conventions import InvalidInput
-from mtl_perception.data.files import read_names, require_folder
+from mtl_perception.data.files import require_folder
 from mtl_perception.data.image_files import (
     ImageFiles,
     OneCamera,
@@ -16,6 +16,7 @@ from mtl_perception.data.image_files import (
     id_table,
 )
 from mtl_perception.data.sample import Dataset
+from mtl_perception.data.text_files import read_names
 from mtl_perception.labels import LABEL_SETS
 
 SPLITS = ("train", "val")

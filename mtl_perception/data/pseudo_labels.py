@@ -19,8 +19,9 @@ import numpy as np
 
 from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import UNLABELLED, InvalidInput
-from mtl_perception.data.files import check_size, read_gray, read_text, require_folder
+from mtl_perception.data.files import check_size, read_gray, require_folder
 from mtl_perception.data.sample import DataCorrupt, DataMissing, Dataset, Sample, check_labels
+from mtl_perception.data.text_files import read_text
 from mtl_perception.labels import LabelSet
 
 INDEX_FILE = "index.jsonl"

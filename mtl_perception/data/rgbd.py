@@ -14,14 +14,13 @@ import numpy as np
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from mtl_perception.data.files import (
     check_size,
-    intrinsics_of,
     read_color,
     read_depth,
-    read_matrix,
     require_files,
     require_folder,
 )
 from mtl_perception.data.sample import DataCorrupt, DataMissing, Sample
+from mtl_perception.data.text_files import intrinsics_of, read_matrix
 from mtl_perception.labels import LabelSet
 
 CAMERA_FILE = "camera-intrinsics.txt"

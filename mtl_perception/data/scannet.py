@@ -15,16 +15,14 @@ import numpy as np
 
 from mtl_perception.conventions import UNLABELLED
 from mtl_perception.data.files import (
-    intrinsics_of,
     read_color,
     read_depth,
     read_ids,
-    read_matrix,
-    read_text,
     require_files,
     require_folder,
 )
 from mtl_perception.data.sample import DataCorrupt, DataMissing, Sample
+from mtl_perception.data.text_files import intrinsics_of, read_matrix, read_text
 from mtl_perception.labels import LABEL_SETS, LabelSet
 
 TABLE_FILE = "scannetv2-labels.combined.tsv"

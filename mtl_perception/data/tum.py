@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_perception.data.files import check_inside, read_matrix, read_text, require_folder
+from mtl_perception.data.files import require_folder
 from mtl_perception.data.image_files import ImageFiles, OneCamera, Reading, SampleFiles
 from mtl_perception.data.rgbd import CAMERA_FILE
 from mtl_perception.data.sample import DataCorrupt, Dataset
+from mtl_perception.data.text_files import check_inside, read_matrix, read_text
 
 MAX_GAP_S = 0.02
 """Seconds between the two images of one frame, as in the benchmark's own tools."""
