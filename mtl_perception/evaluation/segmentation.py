@@ -49,11 +49,11 @@ class Confusion:
         self.counts = np.zeros((256, 256), np.int64)  # [true class, label]; row 255 stays empty
 
     def add(self, truth: np.ndarray, labels: np.ndarray) -> None:
-        """Count the pixels of an image whose truth is not 255.
+        """Count pixels, or other samples; those whose truth is 255 are left out.
 
         Args:
-            truth: (H, W) uint8 class ids.
-            labels: (H, W) uint8 class ids, 255 = unlabelled.
+            truth: uint8 class ids of any shape.
+            labels: uint8 class ids of the same shape, 255 = unlabelled.
 
         Raises:
             InvalidInput: shapes or types differ from that.

@@ -44,7 +44,7 @@ def evaluate(
     ] = None,
     threads: Annotated[int | None, flag("Threads; 0 = all.", NETWORK, "2")] = None,
     temperature: Annotated[float | None, flag("Scores are divided by it.", NETWORK, "1.0")] = None,
-    worst: Annotated[int, typer.Option(help="Images to show for labels and for depth.")] = 6,
+    worst: Annotated[int, typer.Option(help="Images to show for each task.")] = 6,
     as_json: Json = False,
 ) -> None:
     """Judge a network on images with truth; write JSON, an HTML report and pictures."""

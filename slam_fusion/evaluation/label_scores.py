@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mtl_perception.conventions import UNLABELLED, InvalidInput
+from mtl_perception.conventions import UNLABELLED
+from mtl_perception.evaluation import segmentation
 
 
 @dataclass(frozen=True)
@@ -50,31 +51,8 @@ class LabelScores:
         return "\n".join(lines)
 
 
-class Confusion:
+class Confusion(segmentation.Confusion):
     """Counts of (true class, label) over any number of images or point sets."""
-
-    def __init__(self) -> None:
-        """Start with nothing counted."""
-        self.counts = np.zeros((256, 256), np.int64)  # [true class, label]
-
-    def add(self, truth: np.ndarray, labels: np.ndarray) -> None:
-        """Count samples; those whose truth is 255 are left out.
-
-        Args:
-            truth: uint8 class ids of any shape.
-            labels: uint8 class ids of the same shape, 255 = unlabelled.
-
-        Raises:
-            InvalidInput: shapes or types differ from that.
-        """
-        if truth.shape != labels.shape or truth.dtype != np.uint8 or labels.dtype != np.uint8:
-            raise InvalidInput(
-                f"truth {truth.shape} {truth.dtype} against labels {labels.shape} {labels.dtype}: "
-                "want equal shapes of uint8"
-            )
-        known = truth != UNLABELLED
-        pair = truth[known].astype(np.int64) * 256 + labels[known]
-        self.counts += np.bincount(pair, minlength=256 * 256).reshape(256, 256)
 
     def scores(self, names: Mapping[int, str]) -> LabelScores:
         """Return the scores so far; classes without a name are called by their id."""
