@@ -46,7 +46,7 @@ format: setup  ## put the code into the house style
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-bench: setup  ## time our fusion against Open3D's on the same frames
+bench: setup  ## time our fusion against Open3D's, and every runtime of the joint network
 	@$(RUN) -m benchmarks
 
 clean:  ## remove outputs and caches; the environments stay

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks``: every stage on the real kitchen recording, in one run."""
+"""``python -m benchmarks``: every stage on the real kitchen recording, then the networks."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -61,8 +62,8 @@ def timed(name: str, count: int, call: Callable[[], T]) -> T:
     return result
 
 
-def main() -> int:
-    """Run all; 1 when the recording is absent."""
+def fusion() -> int:
+    """Run all stages of the map; 1 when the recording is absent."""
     data = Path(os.environ.get("DENSE_SLAM_DATA", ROOT.parent / "shared" / "data"))
     folder = data / "seven_scenes_kitchen"
     if not folder.is_dir():
