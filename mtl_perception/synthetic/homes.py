@@ -37,7 +37,7 @@ def living(room: Placement, style: Style) -> None:
         dining_group(room, style, small=True)
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free([seating.armchair(rng, style)], tilt_deg=40, margin=0.7, tries=8)
-    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.6)
+    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.8)
     common(room, style, pictures=4, floor_things=3)
 
 
@@ -130,7 +130,7 @@ def dining(room: Placement, style: Style) -> None:
             room.against_wall(make(rng, style), front=0.6)
     if chance(rng, 0.5):
         room.against_wall(casework.bookcase(rng, style), front=0.6)
-    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.6)
+    fill_walls(room, style, (*STORAGE[:3], small_table, seat_at_wall), 0.8)
     common(room, style, pictures=5, floor_things=2)
 
 
@@ -181,7 +181,7 @@ def bedroom(room: Placement, style: Style) -> None:
         _lay(room, Item("floor mat", box((-w, -0.5, 0.0005), (w, 0.5, 0.012), carpet_like(rng))))
     for _ in range(int(rng.integers(0, 3))):
         room.standing_free(clutter.heap_of_clothes(rng), tilt_deg=90, margin=0.3)
-    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.6)
+    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.8)
     common(room, style, pictures=4, floor_things=4)
 
 
@@ -340,12 +340,12 @@ def common(
         plant = clutter.floor_plant(rng)
         back = -float(bounds(plant)[0][1]) + 0.02
         room.against_wall([i.placed(0, back) for i in plant], front=0, corner=0.8)
-    for _ in range(int(rng.integers(1, 2 * pictures + 2))):
+    for _ in range(int(rng.integers(1, 3 * pictures + 2))):
         hung = fixtures.wall_poster(rng) if chance(rng, 0.3) else fixtures.picture(rng)
-        room.on_wall(hung, (1.3, 1.8), tries=6)
-    for _ in range(int(rng.integers(0, 3))):
+        room.on_wall(hung, (1.2, 1.85), tries=6)
+    for _ in range(int(rng.integers(0, 5))):
         shelf = casework.wall_shelf(rng, style, clutter.SHELF_THINGS)
-        room.on_wall(shelf, (1.2, 1.7), tries=6)
+        room.on_wall(shelf, (1.1, 1.75), tries=6)
     if chance(rng, 0.25):
         room.on_wall(fixtures.clock(rng), (1.8, 2.0))
     if chance(rng, 0.15):

@@ -26,12 +26,12 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "living room": Kind(homes.living, 0.19, (3.6, 6.5), (3.1, 4.8), 3),
-    "kitchen": Kind(workrooms.kitchen, 0.21, (2.8, 5.5), (2.5, 4.2), 2, wet=True),
-    "bedroom": Kind(homes.bedroom, 0.18, (3.0, 4.8), (2.7, 4.0), 2),
-    "office": Kind(workrooms.office, 0.13, (3.0, 6.0), (2.6, 4.6), 3, office=True),
+    "living room": Kind(homes.living, 0.19, (3.5, 6.0), (3.0, 4.5), 3),
+    "kitchen": Kind(workrooms.kitchen, 0.21, (2.8, 5.0), (2.4, 3.8), 2, wet=True),
+    "bedroom": Kind(homes.bedroom, 0.18, (2.9, 4.5), (2.6, 3.7), 2),
+    "office": Kind(workrooms.office, 0.13, (2.9, 5.4), (2.5, 4.2), 3, office=True),
     "bathroom": Kind(homes.bathroom, 0.10, (2.4, 3.6), (2.2, 2.9), 1, wet=True),
-    "dining room": Kind(homes.dining, 0.07, (3.3, 5.5), (3.0, 4.4), 2),
+    "dining room": Kind(homes.dining, 0.07, (3.2, 5.0), (2.9, 4.0), 2),
     "study": Kind(workrooms.study, 0.06, (2.8, 4.6), (2.5, 3.8), 2),
     "classroom": Kind(workrooms.classroom, 0.03, (5.0, 7.0), (4.5, 6.0), 3, office=True),
     "corridor": Kind(homes.corridor, 0.03, (3.5, 6.5), (2.2, 2.7), 1),

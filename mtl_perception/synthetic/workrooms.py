@@ -24,9 +24,9 @@ from mtl_perception.synthetic.placement import Placement, bounds, scatter
 def kitchen(room: Placement, style: Style) -> None:
     """Rows of cabinets along one to three walls, refrigerator, table or island, clutter."""
     rng = room.rng
-    upper = str(rng.choice(["cabinets", "cabinets", "shelves", ""]))
+    upper = str(rng.choice(["cabinets", "cabinets", "cabinets", "shelves", ""]))
     wall = _row(room, style, list(range(4)), upper, sink=True, stove=True, long=True)
-    if chance(rng, 0.6) and wall >= 0:
+    if chance(rng, 0.75) and wall >= 0:
         _row(
             room,
             style,
@@ -36,7 +36,7 @@ def kitchen(room: Placement, style: Style) -> None:
             stove=False,
             long=False,
         )
-    if chance(rng, 0.25) and wall >= 0 and min(room.size[:2]) > 3:
+    if chance(rng, 0.4) and wall >= 0 and min(room.size[:2]) > 3:
         _row(room, style, [(wall + 2) % 4], upper, sink=False, stove=False, long=False)
     if chance(rng, 0.25) and min(room.size[:2]) > 3.4:
         _island(room, style)
@@ -63,7 +63,7 @@ def kitchen(room: Placement, style: Style) -> None:
         room.on_wall([k.dish_towel(rng)], (1.2, 1.5))
     if chance(rng, 0.6):
         room.against_wall([i.placed(0, 0.22) for i in clutter.bin_(rng)], front=0)
-    fill_walls(room, style, (*STORAGE[1:], small_table, seat_at_wall), 0.2)
+    fill_walls(room, style, (*STORAGE[1:], small_table, seat_at_wall), 0.4)
     common(room, style, pictures=3, floor_things=3)
 
 
@@ -134,7 +134,7 @@ def office(room: Placement, style: Style) -> None:
         room.on_wall(fixtures.notices(rng), (1.15, 1.55))
     if chance(rng, 0.5):
         room.against_wall([i.placed(0, 0.22) for i in clutter.bin_(rng)], front=0)
-    fill_walls(room, style, (*STORAGE[:4], filing_cabinet, filing_cabinet, small_table), 0.35)
+    fill_walls(room, style, (*STORAGE[:4], filing_cabinet, filing_cabinet, small_table), 0.55)
     common(room, style, pictures=3, floor_things=5)
 
 
@@ -174,7 +174,7 @@ def study(room: Placement, style: Style) -> None:
         room.against_wall(casework.sideboard(rng, style), front=0.5)
     for _ in range(int(rng.integers(0, 4))):
         room.standing_free(clutter.piled_books(rng), tilt_deg=90, margin=0.3)
-    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.3)
+    fill_walls(room, style, (*STORAGE, small_table, seat_at_wall), 0.5)
     common(room, style, pictures=4, floor_things=4)
 
 
