@@ -22,7 +22,7 @@ def start_decoder(network: NekrasovNet) -> None:
     for name, module in network.named_modules():
         if not isinstance(module, nn.Conv2d) or name.startswith("encoder."):
             continue
-        if module.groups == module.in_channels:  # one weight a channel
+        if name.startswith("heads.pre_"):  # one weight a channel
             nn.init.ones_(module.weight)
         elif name.startswith("heads."):
             nn.init.normal_(module.weight, std=SMALL)
