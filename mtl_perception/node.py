@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from rclpy.node import Node
@@ -55,7 +56,7 @@ class PerceptionNode(Node):
         compressed = config.image_transport == "compressed"
         callback: Callable[..., None] = self._on_image
         if not hasattr(Subscription, "CallbackType"):  # Humble hands out no message info
-            callback = lambda msg: self._on_image(msg, {})  # noqa: E731
+            callback = partial(self._on_image, info={})
         return self.create_subscription(
             CompressedImage if compressed else Image,
             "image/compressed" if compressed else "image",
