@@ -18,7 +18,7 @@ from mtl_perception.synthetic.room import Room, make_room, triangulate
 from mtl_perception.synthetic.walk import walk
 
 NYU = LABEL_SETS["nyu40"]
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1, 2)
 TOLERANCE = 0.035
 """Metres that things may sink into each other: cushions into seats, legs under table tops."""
 
@@ -109,7 +109,7 @@ def test_nothing_leaves_its_room(plans):
 
 def test_nothing_stands_in_anything_else(plans):
     looked_at = 0
-    for plan in plans[::4]:
+    for plan in plans[::3]:
         things = [i for i in plan.items if i.class_name not in ("wall", "floor", "floor mat")]
         shapes = [surface(item.patches) for item in things]
         low, high = (np.array([f(v, axis=0) for v, _ in shapes]) for f in (np.min, np.max))
@@ -135,7 +135,7 @@ def test_a_thing_in_another_would_be_noticed():
 
 
 def test_one_can_walk_in_every_room(plans):
-    for plan in plans[::3]:
+    for plan in plans[::2]:
         vertices, triangles = surface([p for item in plan.items for p in item.patches])
         none = np.zeros(0)
         room = Room(
@@ -154,7 +154,7 @@ def test_rooms_stay_small_enough_to_light_and_cast(plans):
 
 
 def test_rooms_of_a_flat_are_joined_by_passages_that_one_can_walk_through():
-    for seed in range(4):
+    for seed in range(3):
         flat = plan_room(np.random.default_rng(seed), FLAT)
         scene = casting(*surface([p for item in flat.items for p in item.patches]))
         low, high = bounds(flat.items)
@@ -200,7 +200,7 @@ def test_same_seed_same_plan_other_seed_another():
 
 
 def test_kinds_are_drawn_but_never_the_show_room():
-    drawn = [plan_room(np.random.default_rng(seed)).kind for seed in range(10)]
+    drawn = [plan_room(np.random.default_rng(seed)).kind for seed in range(8)]
     assert len(set(drawn)) >= 4 and set(drawn) <= set(KINDS) and SHOW_ROOM not in KINDS
     assert plan_room(np.random.default_rng(1), SHOW_ROOM).kind == SHOW_ROOM
 

@@ -29,7 +29,8 @@ class Patch:
     def moved(self, T_target_source: np.ndarray) -> "Patch":
         """Return the patch in another frame; a reflection keeps the outward side outward."""
         grid = self.grid @ T_target_source[:3, :3].T + T_target_source[:3, 3]
-        if np.linalg.det(T_target_source[:3, :3]) < 0:
+        (a, b, c), (d, e, f), (g, h, i) = T_target_source[:3, :3].tolist()
+        if a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0:  # determinant
             grid = grid[:, ::-1]
         return replace(self, grid=np.ascontiguousarray(grid))
 

@@ -59,10 +59,8 @@ class Footprint:
 
 def bounds(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and the highest corner (3,) of the items."""
-    grids = [patch.grid for item in items for patch in item.patches]
-    low = np.min([grid.min(axis=(0, 1)) for grid in grids], axis=0)
-    high = np.max([grid.max(axis=(0, 1)) for grid in grids], axis=0)
-    return low, high
+    points = np.concatenate([p.grid.reshape(-1, 3) for item in items for p in item.patches])
+    return points.min(axis=0), points.max(axis=0)
 
 
 def transform(x: float, y: float, z: float, yaw_deg: float) -> np.ndarray:

@@ -107,7 +107,7 @@ def _island(room: Placement, style: Style) -> None:
     kind = int(seats.integers(2**31))
     for x in np.linspace(low[0] + 0.3, high[0] - 0.3, count) if count else ():
         seat = seating.stool(np.random.default_rng(kind), style)
-        items.append(seat.placed(float(x), float(low[1]) - rng.uniform(0.0, 0.25)))
+        items.append(seat.placed(float(x), float(low[1]) - rng.uniform(0.1, 0.3)))
     room.standing_free(items, middle=True, margin=1.0)
 
 
