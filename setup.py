@@ -58,7 +58,9 @@ setup(
     name=NAME,
     version="0.1.0",
     packages=find_packages(include=["mtl_perception*", "slam_fusion*"]),
-    package_data={"mtl_perception": ["*.yaml", "label_sets/*", "networks/data/*"]},
+    package_data={
+        "mtl_perception": ["*.yaml", "label_sets/*", "networks/data/*", "synthetic/*.yaml"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Procedural furniture. Each piece stands on z = 0, its back on y = 0, its front towards +y."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mtl_perception.synthetic.materials import (
     wood,
 )
 from mtl_perception.synthetic.patches import Patch, box, leaning, pillow, quad, rounded_box
+from mtl_perception.synthetic.soup import Soup
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class Item:
 
     class_name: str
     patches: list[Patch]
+    soups: tuple[Soup, ...] = ()  # what is no patches: imported models
+    T_room_item: np.ndarray = field(default_factory=lambda: np.eye(4))  # where its own frame is
 
     def placed(self, x: float, y: float, z: float = 0.0, yaw_deg: float = 0.0) -> "Item":
         """Return the item turned about the vertical, then moved."""
@@ -32,7 +35,12 @@ class Item:
 
     def moved(self, T_target_source: np.ndarray) -> "Item":
         """Return the item in another frame."""
-        return Item(self.class_name, [p.moved(T_target_source) for p in self.patches])
+        return Item(
+            self.class_name,
+            [p.moved(T_target_source) for p in self.patches],
+            tuple(soup.moved(T_target_source) for soup in self.soups),
+            T_target_source @ self.T_room_item,
+        )
 
 
 def table(width: float, depth: float, height: float, color: Color) -> Item:

@@ -18,13 +18,27 @@ class LightPoints:
     shapes: np.ndarray  # (P, 2) lattice rows and columns of each patch
     first: np.ndarray  # (P + 1,) first row of each patch
 
+    @property
+    def on_patches(self) -> int:
+        """Count of points on patches; the rest, if any, follow them."""
+        return int(self.first[-1])
+
+    def extended(self, positions: np.ndarray, normals: np.ndarray) -> "LightPoints":
+        """Return these points and then others (K, 3), which are on no patch."""
+        return LightPoints(
+            np.concatenate([self.positions, positions]).astype(np.float32),
+            np.concatenate([self.normals, normals]).astype(np.float32),
+            self.shapes,
+            self.first,
+        )
+
     def lattice(self, patch: int, values: np.ndarray) -> np.ndarray:
         """Return the rows of (N, C) ``values`` on one patch, (h, w, C)."""
         rows = values[self.first[patch] : self.first[patch + 1]]
         return rows.reshape(*self.shapes[patch], values.shape[1])
 
     def gathered(self, images: list[np.ndarray]) -> np.ndarray:
-        """Average an (h, w, 3) image of each patch about its points: (N, 3)."""
+        """Average an (h, w, 3) image of each patch about the points on it: (on_patches, 3)."""
         return np.concatenate(
             [
                 resized(image, shape, cv2.INTER_AREA).reshape(-1, 3)

@@ -142,10 +142,27 @@ def _point_at(
     patch_of_triangle: np.ndarray,
     texture_shapes: np.ndarray,
 ) -> np.ndarray:
-    """Return the light point nearest to barycentric ``uv`` of each triangle."""
+    """Return the light point nearest to barycentric ``uv`` of each triangle.
+
+    A triangle that is on no patch has -1 less the number of its point beyond those on patches.
+    """
+    of_patch = patch_of_triangle[triangle]
+    row = points.on_patches - 1 - of_patch
+    on = of_patch >= 0
+    row[on] = _lattice_point(triangle[on], uv[on], points, room, of_patch[on], texture_shapes)
+    return row
+
+
+def _lattice_point(
+    triangle: np.ndarray,
+    uv: np.ndarray,
+    points: LightPoints,
+    room: "Room",
+    patch: np.ndarray,
+    texture_shapes: np.ndarray,
+) -> np.ndarray:
     a, b, c = room.corners[triangle].transpose(1, 0, 2)
     texture = a + uv[:, :1] * (b - a) + uv[:, 1:] * (c - a)
-    patch = patch_of_triangle[triangle]
     lattice = points.shapes[patch]
     cell = np.rint(texture / (texture_shapes[patch] - 1) * (lattice - 1)).astype(np.int64)
     cell = np.clip(cell, 0, lattice - 1)

@@ -8,6 +8,7 @@ lamps, window and sun has shadows and gets a fine lattice; what surfaces pass on
 radiosity are in units of the same arbitrary scale; one exposure per room turns them into 0..255.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -23,6 +24,8 @@ from mtl_perception.synthetic.light_transport import (
 )
 from mtl_perception.synthetic.mood import Mood
 from mtl_perception.synthetic.patches import Patch
+from mtl_perception.synthetic.soup import Soup, painted
+from mtl_perception.synthetic.soup_light import soup_points
 
 if TYPE_CHECKING:
     from mtl_perception.synthetic.room import Room
@@ -34,67 +37,89 @@ BOUNCES = 3
 GLOW = 2.2  # brightness of a lamp's or window's texture, before the tone curve
 
 
-def light_patches(
-    patches: list[Patch],
-    shapes: np.ndarray,
-    texel: float,
-    room: "Room",
-    patch_of_triangle: np.ndarray,
-    panes: np.ndarray,
-    mood: Mood,
-    rng: np.random.Generator,
+@dataclass(frozen=True, eq=False)
+class Surfaces:
+    """All that light falls on; triangles of the room are the patches' and then the soup's."""
+
+    patches: list[Patch]  # lamps and windows have an emission
+    shapes: np.ndarray  # (P, 2) texture rows and columns of each
+    panes: np.ndarray  # (P,) bool: glass that the sun shines through
+    patch_of_triangle: np.ndarray  # (M,) of those of patches
+    soup: Soup | None  # imported models
+    sides: np.ndarray  # (S,) texels along the square texture of each of its triangles
+
+
+def light_room(
+    surfaces: Surfaces, texel: float, room: "Room", mood: Mood, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Return each patch's texture as lit, (h, w, 3) uint8 RGB.
+    """Return each patch's texture as lit, (h, w, 3) uint8 RGB, then the soup's, (T, 1, 3).
 
     Args:
-        patches: all surfaces of the room; lamps and windows have an emission.
-        shapes: (P, 2) texture rows and columns of each.
+        surfaces: what there is.
         texel: metres per texture element.
         room: the geometry; its texels are not read.
-        patch_of_triangle: (M,) row of ``patches``.
-        panes: (P,) bool: glass that the sun shines through.
         mood: sun, brightness of the picture, white balance.
         rng: of textures, light samples and dither.
     """
+    patches, shapes = surfaces.patches, surfaces.shapes
     albedo = [p.material(tuple(s), texel, rng) for p, s in zip(patches, shapes, strict=True)]
     fine, coarse = (light_points(patches, spacing) for spacing in (SPACING, GATHER_SPACING))
-    direct = _direct(patches, albedo, fine, room, panes[patch_of_triangle], panes, mood, rng)
-    sources = coarse.gathered([fine.lattice(i, direct) for i in range(len(patches))])
     tint = coarse.gathered(albedo)
-    seen = hemisphere(coarse, room, patch_of_triangle, shapes, GATHER_RAYS, rng)
+    on_triangle, glass = surfaces.patch_of_triangle, surfaces.panes[surfaces.patch_of_triangle]
+    soup, points = surfaces.soup, None
+    if soup is not None:
+        points = soup_points(soup)
+        fine = fine.extended(points.positions, points.normals)
+        coarse = coarse.extended(points.cell_positions, points.cell_normals)
+        corner_tint = np.zeros((len(points.positions), 3), np.float32)
+        corner_tint[points.corner] = soup.albedo()[:, None]
+        tint = np.vstack([tint, points.cell_means(corner_tint)]).astype(np.float32)
+        on_triangle = np.append(on_triangle, -1 - points.cell_of_triangle())
+        glass = np.append(glass, np.zeros(len(soup), bool))
+    direct = _direct(surfaces, albedo, fine, room, glass, mood, rng)
+    sources = coarse.gathered([fine.lattice(i, direct) for i in range(len(patches))])
+    if points is not None:
+        sources = np.vstack([sources, points.cell_means(direct[fine.on_patches :])])
+    seen = hemisphere(coarse, room, on_triangle, shapes, GATHER_RAYS, rng)
     # Rays from a point buried in furniture see only back faces: its darkness is nobody's.
     free = ((seen < len(tint)).mean(axis=1, keepdims=True) > 0.2).astype(np.float32)
     reflected = np.zeros_like(tint)
     for _ in range(BOUNCES):
         # Row N of the radiosity is what rays see that hit nothing: darkness.
         radiosity = np.vstack([tint * (sources + reflected), np.zeros((1, 3), np.float32)])
-        reflected = mean_over_rays(radiosity, seen)
+        reflected = mean_over_rays(radiosity.astype(np.float32), seen)
     gain = _exposure(tint * (sources + reflected), mood)
     images = []
     for i, patch in enumerate(patches):
         light = _light_on(i, fine, direct, coarse, reflected, free)
         shown = GLOW if patch.emission > 0 else gain * _enlarge(light, shapes[i])
         images.append(_develop(albedo[i] * shown, rng))
+    if soup is not None and points is not None:
+        on = coarse.on_patches
+        light = direct[fine.on_patches :] + points.spread(reflected[on:], free[on:, 0] > 0)
+        radiance = painted(soup, surfaces.sides, light[points.corner])
+        images.append(_develop((gain * radiance)[:, None], rng))
     return images
 
 
 def _direct(
-    patches: list[Patch],
+    surfaces: Surfaces,
     albedo: list[np.ndarray],
     points: LightPoints,
     room: "Room",
     glass: np.ndarray,
-    panes: np.ndarray,
     mood: Mood,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Return (N, 3) light that arrives without having been reflected."""
     arriving = np.zeros_like(points.positions)
+    patches = surfaces.patches
     for i in np.flatnonzero([p.emission > 0 for p in patches]):
         arriving += from_emitter(patches[i], albedo[i], points, room, rng)
     if mood.sun > 0:
-        power = mood.sun * max((patches[i].emission for i in np.flatnonzero(panes)), default=0.0)
+        panes = [patches[i].emission for i in np.flatnonzero(surfaces.panes)]
         towards = np.array(mood.sun_direction, np.float32)
+        power = mood.sun * max(panes, default=0.0)
         arriving += power * from_sun(towards, np.append(glass, False), points, room)
     return arriving
 

@@ -94,7 +94,7 @@ def _relit(item: Item, power: float, temperature_k: float, looks: float) -> Item
         material = _tinted(patch.material, color)
         return replace(patch, emission=power * patch.emission, material=material)
 
-    return Item(item.class_name, [relit(patch) for patch in item.patches])
+    return replace(item, patches=[relit(patch) for patch in item.patches])
 
 
 def _tinted(material: Material, color: np.ndarray) -> Material:

@@ -3,18 +3,27 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import open3d as o3d
 
 from mtl_perception.labels import LABEL_SETS
+from mtl_perception.synthetic.furniture import Item
 from mtl_perception.synthetic.layout import Rectangle, plan_room
-from mtl_perception.synthetic.lighting import light_patches
+from mtl_perception.synthetic.lighting import Surfaces, light_room
 from mtl_perception.synthetic.mood import Mood, light_items, random_mood
 from mtl_perception.synthetic.patches import Patch
+from mtl_perception.synthetic.soup import merged
+
+if TYPE_CHECKING:
+    from mtl_perception.synthetic.sweethome3d import Catalogue
 
 TEXEL = 0.006
 """Metres of surface per texture element."""
+
+SOUP_EDGE = 0.25
+"""Metres: larger triangles of imported models are divided, for light varies over them."""
 
 LABEL_SET = "nyu40"
 """Label set whose ids rooms use."""
@@ -59,7 +68,12 @@ class Room:
         return TruthMesh(self.vertices, self.triangles, self.labels)
 
 
-def make_room(seed: int, kind: str = "", mood: Mood | None = None) -> Room:
+def make_room(
+    seed: int,
+    kind: str = "",
+    mood: Mood | None = None,
+    catalogue: "Catalogue | None" = None,
+) -> Room:
     """Furnish, texture and light a room; the same seed gives the same bytes.
 
     Takes a few seconds, nearly all of them for the light.
@@ -68,6 +82,7 @@ def make_room(seed: int, kind: str = "", mood: Mood | None = None) -> Room:
         seed: of everything.
         kind: one of ``layout.KINDS``; empty draws one.
         mood: its light; None draws one.
+        catalogue: models that replace some of the furniture.
 
     Raises:
         InvalidInput: no such kind.
@@ -76,38 +91,70 @@ def make_room(seed: int, kind: str = "", mood: Mood | None = None) -> Room:
     plan = plan_room(rng, kind)
     light_rng = np.random.default_rng([seed, 2])
     mood = mood or random_mood(light_rng)
-    items = light_items(plan.items, mood, light_rng)
+    items = plan.items
+    if catalogue is not None:
+        items = catalogue.furnished(items, np.random.default_rng([seed, 3]))
+    return build_room(
+        plan.kind, plan.size, plan.rooms, light_items(items, mood, light_rng), mood, rng
+    )
+
+
+def build_room(
+    kind: str,
+    size: np.ndarray,
+    floors: tuple[Rectangle, ...],
+    items: list[Item],
+    mood: Mood,
+    rng: np.random.Generator,
+) -> Room:
+    """Return a room of these items, textured and lit."""
     patches = [patch for item in items for patch in item.patches]
-    geometry = [triangulate(patch, TEXEL) for patch in patches]
-    counts = np.array([len(triangles) for _, triangles, _ in geometry])
-    first_vertex = np.cumsum([0] + [len(points) for points, _, _ in geometry[:-1]])
-    triangles = [t + n for (_, t, _), n in zip(geometry, first_vertex, strict=True)]
-    ids = LABEL_SETS[LABEL_SET]
-    patch_item = np.repeat(np.arange(len(items)), [len(item.patches) for item in items])
-    classes = np.array([ids.id_of(item.class_name) for item in items], np.uint8)
+    parts = [[soup.divided(SOUP_EDGE) for soup in item.soups] for item in items]
+    soup = merged([part for of_item in parts for part in of_item])
+    solid = [triangulate(patch, TEXEL) for patch in patches]
+    counts = np.array([len(triangles) for _, triangles, _ in solid])
     shapes = np.array([texture_shape(patch, TEXEL) for patch in patches])
-    first_texel = np.append(0, np.cumsum(shapes.prod(axis=1)))
+    sides = np.zeros(0, np.int64) if soup is None else soup.blocks(TEXEL)
+    surfaces = Surfaces(
+        patches,
+        shapes,
+        np.array([i.class_name == "window" and p.emission > 0 for i in items for p in i.patches]),
+        np.repeat(np.arange(len(patches)), counts),
+        soup,
+        sides,
+    )
+    first_vertex = np.cumsum([0] + [len(points) for points, _, _ in solid])
+    first_texel = np.append(0, np.cumsum([*shapes.prod(axis=1), *sides**2]))
+    object_of = np.append(
+        np.repeat(np.repeat(np.arange(len(items)), [len(i.patches) for i in items]), counts),
+        np.repeat(np.arange(len(items)), [sum(map(len, of_item)) for of_item in parts]),
+    ).astype(np.int64)
+    points = [points for points, _, _ in solid]
+    triangles = [t + n for (_, t, _), n in zip(solid, first_vertex, strict=False)]
+    corners = [corners for _, _, corners in solid]
+    if soup is not None:
+        points.append(soup.corners.reshape(-1, 3))
+        triangles.append(first_vertex[-1] + np.arange(3 * len(soup)).reshape(-1, 3))
+        corners.append((sides - 1)[:, None, None] * np.array([(0, 0), (0, 1), (1, 0)]))
+    ids = LABEL_SETS[LABEL_SET]
+    classes = np.array([ids.id_of(item.class_name) for item in items], np.uint8)
+    texture = np.stack([first_texel[:-1], np.append(shapes[:, 1], sides)], axis=1)
     room = Room(
-        kind=plan.kind,
-        size=plan.size,
-        floors=plan.rooms,
-        vertices=np.concatenate([points for points, _, _ in geometry]).astype(np.float32),
+        kind=kind,
+        size=size,
+        floors=floors,
+        vertices=np.concatenate(points).astype(np.float32),
         triangles=np.concatenate(triangles).astype(np.int32),
-        labels=np.repeat(classes[patch_item], counts),
-        instances=np.repeat(patch_item + 1, counts).astype(np.uint16),
+        labels=classes[object_of],
+        instances=(object_of + 1).astype(np.uint16),
         texels=np.zeros((first_texel[-1], 3), np.uint8),
-        texture_at=np.repeat(np.stack([first_texel[:-1], shapes[:, 1]], 1), counts, 0).astype(
+        texture_at=np.repeat(texture, [*counts, *np.ones(len(sides), int)], axis=0).astype(
             np.int32
         ),
-        corners=np.concatenate([corners for _, _, corners in geometry]).astype(np.float32),
+        corners=np.concatenate(corners).astype(np.float32),
     )
-    patch_of_triangle = np.repeat(np.arange(len(patches)), counts)
-    glass = [item.class_name == "window" and p.emission > 0 for item in items for p in item.patches]
-    images = light_patches(
-        patches, shapes, TEXEL, room, patch_of_triangle, np.array(glass), mood, rng
-    )
-    for image, start, stop in zip(images, first_texel[:-1], first_texel[1:], strict=True):
-        room.texels[start:stop] = image.reshape(-1, 3)
+    images = light_room(surfaces, TEXEL, room, mood, rng)
+    np.concatenate([image.reshape(-1, 3) for image in images], out=room.texels)
     room.texels.flags.writeable = False
     return room
 

@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from mtl_perception.data.shard_write import write_shard
 from mtl_perception.synthetic.camera import render
 from mtl_perception.synthetic.photo import random_noise
 from mtl_perception.synthetic.room import LABEL_SET, make_room
+from mtl_perception.synthetic.sweethome3d import Catalogue, open_catalogue
 from mtl_perception.synthetic.viewpoints import ViewRules, along, random_shake, random_views
 
 CONTENT = 1
@@ -38,6 +40,7 @@ class RoomSet:
     frames: int = 36  # views of each room
     seed: int = 1000  # of the first room; the next has the next
     kind: str = ""  # of every room, one of ``layout.KINDS``; empty draws them
+    imported: bool = False  # furniture of ``sweethome3d`` replaces some of the procedural
     samples: int = 2  # colour is the mean of samples x samples rays per pixel
     rules: ViewRules = ViewRules()
 
@@ -60,6 +63,7 @@ class RoomSet:
             "content": CONTENT,
             "frames": self.frames,
             "kind": self.kind,
+            "imported": _catalogue().version if self.imported else "",
             "samples": self.samples,
             "rules": {name: _plain(value) for name, value in asdict(self.rules).items()},
         }
@@ -84,6 +88,7 @@ def make_room_set(
 
     Raises:
         RoomSetError: the folder holds rooms of another recipe.
+        CatalogueMissing: imported furniture is wanted and not installed.
         DataCorrupt: its index is damaged.
         OSError: the folder cannot be written, or the disk is full.
     """
@@ -123,7 +128,7 @@ def make_shard(folder: Path, seed: int, wanted: RoomSet) -> Shard:
 
 def room_samples(seed: int, wanted: RoomSet) -> Iterator[tuple[Sample, np.ndarray]]:
     """Yield the views of a room and their T_world_camera."""
-    room = make_room(seed, wanted.kind)
+    room = make_room(seed, wanted.kind, catalogue=_catalogue() if wanted.imported else None)
     rng = np.random.default_rng([seed, 1])
     for number, (camera, pose) in enumerate(random_views(room, wanted.frames, rng, wanted.rules)):
         shutter = []
@@ -160,6 +165,11 @@ def _index_of(folder: Path, wanted: RoomSet) -> ShardIndex:
             "choose another folder"
         )
     return index
+
+
+@cache
+def _catalogue() -> Catalogue:
+    return open_catalogue()
 
 
 def _plain(value: object) -> object:

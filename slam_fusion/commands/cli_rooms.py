@@ -31,6 +31,9 @@ def rooms(
     form: Annotated[
         Format, typer.Option("--format", help="Training samples, or walks with the true surface.")
     ] = Format.shards,
+    imported: Annotated[
+        bool, typer.Option("--imported", help="Also furniture of sweethome3d-furniture.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Rooms made at once; 0 = one a core.")] = 0,
 ) -> None:
     """Make synthetic rooms for training or mapping; go on where a run was stopped."""
@@ -38,7 +41,7 @@ def rooms(
 
     from mtl_perception.synthetic.room_set import RoomSet
 
-    wanted = RoomSet(rooms=count, frames=frames, seed=seed, kind=kind)
+    wanted = RoomSet(rooms=count, frames=frames, seed=seed, kind=kind, imported=imported)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("rooms", total=count)
