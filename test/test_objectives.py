@@ -32,7 +32,7 @@ from mtl_perception.training.objective_xdistill import XDistillObjective  # noqa
 
 torch.set_num_threads(1)
 
-SIDE = 64
+SIDE = 48
 WEIGHTS = LossConfig(labels=1, depth=1, normals=1, contours=1, intermediate=0.8)
 PAD, PAD_AGAIN, MTI = (
     "pad-net-nyud-alexnet",
@@ -72,9 +72,7 @@ def without(batch: Batch, *tasks: str) -> Batch:
     return replace(batch, **{task: unknown[task] for task in tasks})
 
 
-@pytest.mark.parametrize(
-    ("preset", "lr", "steps"), [(PAD, 1e-3, 20), (PAD_AGAIN, 3e-3, 14), (MTI, 3e-3, 24)]
-)
+@pytest.mark.parametrize(("preset", "lr", "steps"), [(PAD_AGAIN, 3e-3, 14), (MTI, 3e-3, 24)])
 def test_one_batch_is_learnt_by_heart(preset, lr, steps):
     torch.manual_seed(0)
     net, batch = build(preset).train(), quarters(side=32)
@@ -93,7 +91,7 @@ def test_one_batch_is_learnt_by_heart(preset, lr, steps):
 @pytest.mark.parametrize("preset", [PAD, PAD_AGAIN, MTI])
 def test_total_is_the_weighted_sum_over_tasks_and_scales(preset):
     torch.manual_seed(0)
-    net, batch = build(preset).eval(), quarters()
+    net, batch = build(preset).eval(), quarters(side=32)
     weights = LossConfig(labels=1, depth=2, normals=10, contours=50, intermediate=0.8)
     with torch.no_grad():
         outputs = net.forward_all(batch.images)
@@ -145,7 +143,7 @@ def test_heads_of_unlabelled_tasks_receive_exactly_nothing(preset):
 def test_a_batch_without_any_annotation_has_no_loss_and_no_gradient(preset):
     torch.manual_seed(0)
     net = build(preset).eval()
-    batch = without(quarters(), "labels", "depth", "normals", "contours")
+    batch = without(quarters(side=32), "labels", "depth", "normals", "contours")
     outputs = getattr(net, "forward_all", net)(batch.images)
     total = objective_for(net.config, WEIGHTS)(outputs, batch).total
     total.backward()
@@ -181,7 +179,7 @@ def test_networks_of_two_label_sets_are_refused():
 
 
 MOTION = rigid_matrix(torch.tensor([[0, 0.02, 0]]), torch.tensor([[0.1, 0, 0.1]]))
-K = torch.tensor([[60.0, 0, 31.5], [0, 60, 31.5], [0, 0, 1]])
+K = torch.tensor([[45.0, 0, 23.5], [0, 45, 23.5], [0, 0, 1]])
 
 
 def corridor_view(T_world_camera: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -298,7 +296,7 @@ def test_without_its_weight_there_is_no_cross_task_term(depth_net):
 def test_pixels_without_a_group_teach_nothing(depth_net):
     shapeless = corridor()
     shapeless.labels.fill_(37)  # NYU40's "otherstructure" may have any shape
-    shapeless.labels[:, :32] = 255
+    shapeless.labels[:, :20] = 255
     objective = XDistillObjective(depth_net.config, LossConfig()).train()
     part = objective(depth_net.forward_all(shapeless.images), shapeless).parts["cross task"]
     part.backward()
