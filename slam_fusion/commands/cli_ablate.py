@@ -68,7 +68,7 @@ def ablate(
             results.append(result)
             told = ", ".join(f"{k} {v:.3f}" for k, v in result.measures.items())
             typer.echo(f"{result.arm}, seed {result.seed}: {told} ({result.seconds:.0f} s)")
-    typer.echo(report(study, results))
+    typer.echo(report(study, results) if results else "no arm is finished")
 
 
 def report(study: "Study", results: Sequence["Result"]) -> str:
