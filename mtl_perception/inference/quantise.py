@@ -29,7 +29,7 @@ from mtl_perception.conventions import InvalidInput
 from mtl_perception.data.sample import Dataset
 from mtl_perception.inference.graph_network import normalise
 from mtl_perception.inference.network_graph import read_graph
-from mtl_perception.networks.graph_builder import INPUT
+from mtl_perception.networks.graph_builder import EXACT_UNTIL, INPUT
 
 REGRESSIONS = ("depth", "normals")
 """Tasks whose last layer stays in floating point: 256 steps over 10 m of depth are 4 cm each."""
@@ -77,6 +77,9 @@ def quantise(model: Path, images: Sequence[np.ndarray], output: Path) -> None:
     proto = onnx.load_from_string(graph.content)
     _scales_to_convolutions(proto)
     last = [node.name for node in proto.graph.node if set(node.output) & set(REGRESSIONS)]
+    names = [name for node in proto.graph.node for name in node.output]
+    start = names.index(EXACT_UNTIL) + 1 if EXACT_UNTIL in names else 0
+    first = [node.name for node in proto.graph.node[:start]]
     with TemporaryDirectory() as folder, _quiet():
         quantize_static(
             proto,
@@ -86,7 +89,7 @@ def quantise(model: Path, images: Sequence[np.ndarray], output: Path) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=last,
+            nodes_to_exclude=[*first, *last],
         )
         quantised = onnx.load(Path(folder) / "quantised.onnx")
     inputs = [name for node in quantised.graph.node if node.name in last for name in node.input]

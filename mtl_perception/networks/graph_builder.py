@@ -14,6 +14,10 @@ OPSET = 18
 IR_VERSION = 9
 """Version of the file format: the oldest that goes with the operators' version is read widely."""
 
+EXACT_UNTIL = "exact_until_here"
+"""Name of the value, if there is one, that runtimes of less precision should still compute in fp32.
+Nothing after it may need anything from before it but itself."""
+
 INPUT = "images"
 """Name of the input: (1, 3, height, width) float32 RGB, ImageNet-normalised."""
 
@@ -79,6 +83,11 @@ class GraphBuilder:
         for kernel, pads in (([1, size], [0, half, 0, half]), ([size, 1], [half, 0, half, 0])):
             x = self._add("MaxPool", [x], kernel_shape=kernel, pads=pads, strides=[1, 1])
         return x
+
+    def rename(self, x: str, name: str) -> str:
+        """Give the newest value a name that others may look for."""
+        self._nodes[-1].output[0] = name
+        return name
 
     def resize(self, x: str, like: str, align_corners: bool) -> str:
         """Resize bilinearly to the height and width of another value, as torch does."""

@@ -15,7 +15,7 @@ from mtl_perception.conventions import InvalidInput
 from mtl_perception.models import ModelUnsupported
 from mtl_perception.networks.checkpoint_names import COUNTER, some
 from mtl_perception.networks.config import read_config
-from mtl_perception.networks.graph_builder import INPUT, GraphBuilder
+from mtl_perception.networks.graph_builder import EXACT_UNTIL, INPUT, GraphBuilder
 from mtl_perception.networks.nekrasov_config import HEADS, NekrasovConfig
 from mtl_perception.networks.weights_file import read_weights_file
 
@@ -114,6 +114,8 @@ class _Network:
             for i in range(blocks):
                 x = self._block(f"{layer}.{i}.output", x, c, out, expansion, 1 if i else stride)
                 c = out
+            if layer == "layer3":
+                x = self.graph.rename(x, EXACT_UNTIL)
             features.append((x, c))
         return features[1:]
 
