@@ -63,6 +63,21 @@ class Room:
         )
         return scene
 
+    def in_open_air(self, points: np.ndarray) -> np.ndarray:
+        """Whether points (N, 3) are outside of everything: what is above and below shows its face.
+
+        Returns:
+            (N,) bool.
+        """
+        open_air = np.ones(len(points), bool)
+        for up in (1.0, -1.0):
+            way = np.broadcast_to(np.array([0, 0, up], np.float32), points.shape)
+            rays = np.hstack([points, way]).astype(np.float32)
+            hit = self.scene.cast_rays(o3d.core.Tensor.from_numpy(rays))
+            facing = up * hit["primitive_normals"].numpy()[:, 2] < 0
+            open_air &= facing & np.isfinite(hit["t_hit"].numpy())
+        return open_air
+
     def mesh_truth(self) -> TruthMesh:
         """Return the labelled surface, for the evaluation of maps."""
         return TruthMesh(self.vertices, self.triangles, self.labels)

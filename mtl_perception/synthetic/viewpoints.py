@@ -104,16 +104,9 @@ def _aimed(
 
 
 def _is_free(room: Room, position: np.ndarray, rules: ViewRules) -> bool:
-    """Whether nothing is near, and what is above and below is seen from its outside."""
-    point = position.astype(np.float32)
-    near = room.scene.compute_distance(o3d.core.Tensor.from_numpy(point[None])).numpy()[0]
-    if near < rules.clearance:
-        return False
-    way = np.array([[0, 0, 1], [0, 0, -1]], np.float32)
-    bundle = np.hstack([np.stack([point, point]), way])
-    hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(bundle))
-    facing = (hit["primitive_normals"].numpy() * way).sum(axis=1) < 0
-    return bool((facing & np.isfinite(hit["t_hit"].numpy())).all())
+    point = position.astype(np.float32)[None]
+    near = room.scene.compute_distance(o3d.core.Tensor.from_numpy(point)).numpy()[0]
+    return bool(near >= rules.clearance and room.in_open_air(point)[0])
 
 
 def _is_worth_seeing(

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hand-held walk that shows the whole room to the camera."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import open3d as o3d
 
 from mtl_perception.conventions import DenseSlamError, InvalidInput
 from mtl_perception.synthetic.room import Room
+from mtl_perception.synthetic.tour import paced, plan_tour, smoothed
 
 CLEARANCE = 0.25
 """Metres that stay free about the camera at every pose."""
@@ -18,15 +21,17 @@ class NoFreePath(DenseSlamError):
 def walk(
     room: Room, frames: int, seed: int, *, rate_hz: float = 15.0
 ) -> list[tuple[int, np.ndarray]]:
-    """Return camera poses along one turn through the room.
+    """Return camera poses of a walk that shows every room.
 
-    The camera looks across the room from the far side of a circle about its middle, so every
-    wall is seen from a distance, and nods so that floor and upper walls come into view. Steps
-    and hand tremor are smooth. The circle shrinks until nothing is nearer than ``CLEARANCE``.
+    In a single room it is one turn: the camera looks across the room from the far side of a
+    circle about its middle, so every wall is seen from a distance, and nods so that floor and
+    upper walls come into view. The circle shrinks until nothing is nearer than ``CLEARANCE``.
+    In a flat, or where no circle is free, the way is planned (see ``tour``). Steps and hand
+    tremor are smooth.
 
     Args:
         room: where to walk.
-        frames: count of poses.
+        frames: count of poses; the whole walk is in them, so few frames make large steps.
         seed: of the tremor and the starting direction.
         rate_hz: frames per second.
 
@@ -35,18 +40,43 @@ def walk(
 
     Raises:
         InvalidInput: no frames, or a rate that is not positive.
-        NoFreePath: no circle is free of furniture.
+        NoFreePath: there is no place for a camera.
     """
     if frames < 1 or not rate_hz > 0:
         raise InvalidInput(f"walk of {frames} frames at {rate_hz} Hz")
     times = np.arange(frames) / rate_hz
-    for reach in np.linspace(0.24, 0.024, 10):
-        poses = _turn(room.size, times, reach, np.random.default_rng(seed))
+    stamps = np.rint(times * 1e9).astype(np.int64) + 1_000_000_000
+    for poses in _candidates(room, times, seed):
         positions = o3d.core.Tensor.from_numpy(poses[:, :3, 3].astype(np.float32))
         if room.scene.compute_distance(positions).numpy().min() >= CLEARANCE:
-            stamps = np.rint(times * 1e9).astype(np.int64) + 1_000_000_000
             return list(zip(stamps.tolist(), poses, strict=True))
-    raise NoFreePath(f"no circle about the middle of the room has {CLEARANCE} m of free space")
+    raise NoFreePath(f"a {room.kind} has no way on which a camera has {CLEARANCE} m of free space")
+
+
+def _candidates(room: Room, times: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Yield ways (N, 4, 4), the one that shows most first."""
+    if len(room.floors) == 1:
+        for reach in np.linspace(0.24, 0.024, 10):
+            yield _turn(room.size, times, reach, np.random.default_rng(seed))
+    points, yaws = plan_tour(room, np.random.default_rng(seed))
+    if len(points) == 0:
+        return
+    for sigma in (4.0, 2.0, 1.0, 0.0):
+        yield _tour(*smoothed(points, yaws, sigma), times, np.random.default_rng(seed))
+
+
+def _tour(
+    points: np.ndarray, yaws: np.ndarray, times: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return (N, 4, 4) poses along a planned way."""
+    xy, yaw, way = paced(points, yaws, len(times))
+    pitch = np.radians(-14 + 15 * np.sin(1.5 * way)) + _tremor(times, 0.014, rng)
+    roll = _tremor(times, 0.02, rng)
+    yaw = yaw + _tremor(times, 0.02, rng)
+    z = 1.45 + 0.1 * np.sin(0.7 * way) + _tremor(times, 0.015, rng)
+    sway = np.stack([_tremor(times, 0.01, rng) for _ in range(2)], axis=1)
+    positions = np.column_stack([xy + sway, z])
+    return np.stack([look(*pose) for pose in zip(positions, yaw, pitch, roll, strict=True)])
 
 
 def _turn(
