@@ -21,6 +21,7 @@ from mtl_perception.data.shard_write import write_shard  # noqa: E402
 from mtl_perception.networks.checkpoint import load_network  # noqa: E402
 from mtl_perception.networks.mobilenet_v2 import MobileNetV2  # noqa: E402
 from mtl_perception.networks.presets import build  # noqa: E402
+from mtl_perception.training.balance import class_weights  # noqa: E402
 from mtl_perception.training.batch import Batch, stack  # noqa: E402
 from mtl_perception.training.config import (  # noqa: E402
     LossConfig,
@@ -33,12 +34,13 @@ from mtl_perception.training.config import (  # noqa: E402
 from mtl_perception.training.config_file import load_config, to_yaml  # noqa: E402
 from mtl_perception.training.engine import Engine, TrainingDiverged  # noqa: E402
 from mtl_perception.training.fast_pool import max_pool_5x5, use_fast_pool  # noqa: E402
+from mtl_perception.training.initial import start_decoder  # noqa: E402
+from mtl_perception.training.loader import Mixture  # noqa: E402
 from mtl_perception.training.objective import objective_for  # noqa: E402
 from mtl_perception.training.photometric import Photometric  # noqa: E402
 from mtl_perception.training.run import NETWORK_FILE, train  # noqa: E402
 from mtl_perception.training.run_state import STATE_FILE, RunCorrupt, load_run  # noqa: E402
 from mtl_perception.training.schedule import ScheduleConfig  # noqa: E402
-from mtl_perception.training.start import fresh_decoder  # noqa: E402
 from mtl_perception.training.transforms import look, whole  # noqa: E402
 
 torch.set_num_threads(1)
@@ -90,7 +92,7 @@ def tiny_config(**changes: object) -> TrainConfig:
 def engine_of(config: TrainConfig, seed: int = 0) -> Engine:
     torch.manual_seed(seed)
     network = build(config.network)
-    fresh_decoder(network)
+    start_decoder(network)
     return Engine(config, network, objective_for(network.config, config.loss), CPU)
 
 
@@ -134,6 +136,37 @@ def test_a_missing_annotation_leaves_its_head_exactly_alone(missing: str) -> Non
             gradient = engine.network.heads[part].weight.grad
             assert (float(gradient.abs().max()) == 0) == (task == missing)
     assert float(engine.network.encoder.layer1[0].weight.grad.abs().max()) > 0
+
+
+def test_a_rare_class_counts_more_as_its_frequency_says(tmp_path: Path, shards: Path) -> None:
+    rare = fake_sample(0)
+    rare.labels[:] = 0
+    rare.labels[:8, :8] = 9  # 1/64 of the pixels
+    mixture = Mixture((Single(rare),), (1.0,))
+    weights = class_weights(mixture, 40, 0.5, seed=0)
+    assert float(weights[9] / weights[0]) == pytest.approx(63**0.5, rel=1e-5)
+    assert float(weights[0] * 63 / 64 + weights[9] / 64) == pytest.approx(1, rel=1e-5)
+    assert torch.equal(class_weights(mixture, 40, 0.0, seed=0), torch.ones(40))
+    config = tiny_config(
+        network="pad-net-nyud-hrnet18", sources=(Source(f"shards:{shards}"),), loss=LossConfig(balance=0.5)
+    )
+    with pytest.raises(InvalidInput, match="balance"):
+        train(config, tmp_path / "run")
+
+
+class Single:
+    """A data set of one sample."""
+
+    name, label_set = "single", None
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample
 
 
 def test_an_annotated_image_teaches_beside_one_that_is_not() -> None:
@@ -331,7 +364,7 @@ def test_the_pooling_kernels_equal_torch(shape: tuple[int, ...], dtype: torch.dt
 def test_kernels_do_not_change_what_a_network_says() -> None:
     torch.manual_seed(0)
     network = build("nekrasov-nyud").eval()
-    fresh_decoder(network)
+    start_decoder(network)
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         before = network(images)
@@ -347,14 +380,10 @@ def test_the_encoder_of_a_tflite_file_computes_what_the_file_does(shared_data: P
 
     path = shared_data / "models" / "tf2_mobilenet_v2_1.0_224_ptq.tflite"
     frames = sorted((shared_data / "seven_scenes_kitchen").glob("*.color.jpg"))[::150][:3]
-    pictures = [
-        cv2.resize(cv2.imread(str(f)), (224, 224), interpolation=cv2.INTER_AREA) for f in frames
-    ]
+    read = [cv2.cvtColor(cv2.imread(str(frame)), cv2.COLOR_BGR2RGB) for frame in frames]
+    pictures = [cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA) for image in read]
     camera = Intrinsics(224, 224, 200.0, 200.0, 112.0, 112.0)
-    samples = [
-        Sample(f.name, p[..., ::-1].copy(), camera) for f, p in zip(frames, pictures, strict=True)
-    ]
-    images = batch_of(*samples).images
+    images = batch_of(*(Sample("one", picture, camera) for picture in pictures)).images
     encoder = MobileNetV2()
     for module in encoder.modules():  # TFLite pads strided convolutions on the far sides only
         if isinstance(module, torch.nn.Conv2d) and module.stride == (2, 2):
@@ -371,9 +400,8 @@ def test_the_encoder_of_a_tflite_file_computes_what_the_file_does(shared_data: P
         theirs = np.stack([_run(graph, p, tensor) for p in pictures])
         like = np.corrcoef(theirs.ravel(), ours[which].permute(0, 2, 3, 1).ravel())[0, 1]
         assert like > 0.99
-        assert torch.allclose(
-            ours[which], trained[which], atol=0.03 * float(ours[which].abs().max())
-        )
+        largest = float(ours[which].abs().max())
+        assert torch.allclose(ours[which], trained[which], atol=0.01 * largest)
 
 
 def _run(graph, picture: np.ndarray, tensor: int) -> np.ndarray:

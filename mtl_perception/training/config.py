@@ -53,6 +53,7 @@ class LossConfig:
     smoothness: float = 1e-3  # of X-Distill's disparity, at the finest scale
     cross_task: float = 5e-3  # of X-Distill's classes seen in depth; 0 = plain self-supervision
     groups: str = "indoor7"  # of classes that X-Distill's depth should tell apart
+    balance: float = 0.0  # pixels of a class count by its frequency to the power -balance
     stride: int = 1  # compare at every n-th row and column of the targets: n^2 times cheaper
 
 

@@ -41,23 +41,21 @@ class NekrasovObjective(nn.Module):
         """Take the weights of the sum."""
         super().__init__()
         self.weights = weights
+        # Of each class's pixels, see ``balance``; kept with the run.
+        self.register_buffer("class_weights", torch.ones(config.label_channels))
 
     def forward(self, outputs: Mapping[str, Tensor], batch: Batch) -> Losses:
         """Judge the raw outputs by task, (B, C, h, w) each; tasks that are not there count 0."""
-        parts = {
-            task: loss(outputs[task], getattr(batch, task))
-            for task, loss in _TASK_LOSSES.items()
-            if task in outputs
-        }
+        parts = {}
+        if "labels" in outputs:
+            parts["labels"] = cross_entropy(outputs["labels"], batch.labels, self.class_weights)
+        if "depth" in outputs:
+            parts["depth"] = berhu(outputs["depth"], batch.depth)
+        if "normals" in outputs:
+            parts["normals"] = normal_cosine(outputs["normals"], batch.normals)
         total = torch.stack([getattr(self.weights, task) * part for task, part in parts.items()])
         return Losses(total.sum(), parts)
 
-
-_TASK_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "labels": cross_entropy,
-    "depth": berhu,
-    "normals": normal_cosine,
-}
 
 OBJECTIVES: Mapping[type[NetworkConfig], Callable[..., nn.Module]] = {
     NekrasovConfig: NekrasovObjective,

@@ -29,13 +29,15 @@ from mtl_perception.networks.nekrasov import NekrasovConfig
 from mtl_perception.networks.presets import build, find_preset
 from mtl_perception.networks.xdistill_depth import XDistillConfig
 from mtl_perception.networks.xdistill_groups import load_class_groups
+from mtl_perception.training.balance import class_weights
 from mtl_perception.training.config import TrainConfig
 from mtl_perception.training.config_file import config_of, to_yaml
 from mtl_perception.training.distributed import Processes, any_of, processes, wait
 from mtl_perception.training.engine import Engine, Step, TrainingDiverged
 from mtl_perception.training.fast_pool import use_fast_pool
 from mtl_perception.training.loader import Loader, Mixture
-from mtl_perception.training.objective import objective_for
+from mtl_perception.training.objective import NekrasovObjective, objective_for
+from mtl_perception.training.objective_xdistill import XDistillObjective
 from mtl_perception.training.precision import device_of
 from mtl_perception.training.run_state import STATE_FILE, RunState, load_run, save_run
 from mtl_perception.training.start import start_weights
@@ -117,6 +119,10 @@ class Run:
         resumes = (folder / STATE_FILE).exists()
         if config.start and not resumes:
             start_weights(network, Path(config.start), mixture)
+            if isinstance(objective, XDistillObjective):
+                objective.start_from(network)
+        if config.loss.balance and not resumes:
+            balance(objective, mixture, config)
         if device.type == "cpu" and config.separable_pool:
             use_fast_pool(network)
         self.engine = Engine(config, network, objective, device, group)
@@ -198,6 +204,18 @@ class Run:
             with atomic_file(self.folder / CONFIG_FILE) as file:
                 file.write(to_yaml(self.config).encode())
         wait(self.group.world)
+
+
+def balance(objective: nn.Module, mixture: Mixture, config: TrainConfig) -> None:
+    """Give rare classes more weight in a Nekrasov objective, as ``loss.balance`` asks.
+
+    Raises:
+        InvalidInput: another objective.
+    """
+    if not isinstance(objective, NekrasovObjective):
+        raise InvalidInput(f"loss.balance {config.loss.balance}: {config.network} has no such")
+    weights = objective.class_weights  # a buffer: kept with the run
+    weights.copy_(class_weights(mixture, len(weights), config.loss.balance, config.seed))
 
 
 def make_network(config: TrainConfig) -> nn.Module:

@@ -10,6 +10,7 @@ from torch import nn
 from mtl_perception.data.sample import Sample
 from mtl_perception.networks.checkpoint import load_weights
 from mtl_perception.training.batch import stack
+from mtl_perception.training.initial import start_decoder
 from mtl_perception.training.loader import Mixture
 from mtl_perception.training.transforms import look, whole
 
@@ -32,24 +33,11 @@ def start_weights(network: nn.Module, path: Path, mixture: Mixture) -> str:
     # Imported here: reading TFLite needs a package that training otherwise does not.
     from mtl_perception.networks.tflite_encoder import load_encoder
 
-    fresh_decoder(network)
+    start_decoder(network)
+    nn.init.constant_(network.heads["depth"].bias, FIRST_DEPTH)
     samples = [_spread(mixture, i) for i in range(CALIBRATION_IMAGES)]
     images = stack([look(sample, whole(sample, 240)) for sample in samples]).images
     return load_encoder(network.encoder, path, images)
-
-
-def fresh_decoder(network: nn.Module) -> None:
-    """Start everything behind the encoder as torch starts convolutions.
-
-    The authors' N(0, 0.01) makes 256 channels a sixth of what they were at every 1x1 convolution;
-    it takes their hundreds of epochs to grow out of it.
-    """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d) and not name.startswith("encoder."):
-            module.reset_parameters()
-    depth = getattr(network, "heads", {})
-    if "depth" in depth:
-        nn.init.constant_(depth["depth"].bias, FIRST_DEPTH)
 
 
 def _spread(mixture: Mixture, number: int) -> Sample:
