@@ -115,6 +115,20 @@ def test_total_is_the_weighted_sum_over_tasks_and_scales(preset):
     assert set(losses.parts) == final | early
 
 
+def test_rare_classes_can_be_made_to_count_more_at_every_scale():
+    torch.manual_seed(0)
+    net, batch = build(MTI).eval(), quarters(side=32)
+    objective = objective_for(net.config, WEIGHTS)
+    with torch.no_grad():
+        outputs = net.forward_all(batch.images)
+        even = objective(outputs, batch).parts
+        objective.class_weights.fill_(2)
+        twice = objective(outputs, batch).parts
+    for name in even:
+        factor = 2 if name.endswith("labels") else 1
+        assert twice[name].item() == pytest.approx(factor * even[name].item()), name
+
+
 @pytest.mark.parametrize("preset", [PAD_AGAIN, MTI])
 def test_heads_of_unlabelled_tasks_receive_exactly_nothing(preset):
     torch.manual_seed(0)

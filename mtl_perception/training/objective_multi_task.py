@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from mtl_perception.conventions import InvalidInput
@@ -21,30 +22,30 @@ TaskLosses = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
 """Loss of (prediction, truth) by task."""
 
 PAD_NET: TaskLosses = {
-    "labels": cross_entropy,
     "depth": l2_depth,
     "normals": normal_l2,
     "contours": binary_cross_entropy,
 }
-"""As PAD-Net was published."""
+"""As PAD-Net was published, besides cross-entropy for labels."""
 
 MTI_NET: TaskLosses = {
-    "labels": cross_entropy,
     "depth": l1_depth,
     "normals": normal_l1,
     "contours": balanced_bce,
 }
-"""As MTI-Net was published, and PAD-Net re-implemented beside it."""
+"""As MTI-Net was published, and PAD-Net re-implemented beside it; labels likewise."""
 
 
 class MultiTaskObjective(nn.Module):
     """The weighted sum over the final and over all intermediate predictions."""
 
-    def __init__(self, losses: TaskLosses, weights: LossConfig) -> None:
-        """Take the losses and the weights of the sum."""
+    def __init__(self, config: MultiTaskConfig, losses: TaskLosses, weights: LossConfig) -> None:
+        """Take the losses of all tasks but labels, and the weights of the sum."""
         super().__init__()
         self.losses = losses
         self.weights = weights
+        # Of each class's pixels, see ``balance``; kept with the run.
+        self.register_buffer("class_weights", torch.ones(config.label_channels))
 
     def forward(self, outputs: Predictions, batch: Batch) -> Losses:
         """Judge what ``forward_all`` of the network returned.
@@ -55,15 +56,19 @@ class MultiTaskObjective(nn.Module):
         parts: dict[str, Tensor] = {}
         weighted = []
         for task in outputs.intermediate[0]:
-            loss, truth = self.losses[task], getattr(batch, task)
             weight = getattr(self.weights, task)
             if task in outputs.final:
-                parts[task] = loss(outputs.final[task], truth)
+                parts[task] = self._loss(task, outputs.final, batch)
                 weighted.append(weight * parts[task])
-            early = sum(loss(scale[task], truth) for scale in outputs.intermediate)
+            early = sum(self._loss(task, scale, batch) for scale in outputs.intermediate)
             parts[f"intermediate {task}"] = early
             weighted.append(weight * self.weights.intermediate * early)
         return Losses(sum(weighted), parts)
+
+    def _loss(self, task: str, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        if task == "labels":
+            return cross_entropy(predictions[task], batch.labels, self.class_weights)
+        return self.losses[task](predictions[task], getattr(batch, task))
 
 
 def pad_net_objective(config: PadNetConfig, weights: LossConfig) -> MultiTaskObjective:
@@ -76,7 +81,8 @@ def pad_net_objective(config: PadNetConfig, weights: LossConfig) -> MultiTaskObj
         InvalidInput: the network has a task that batches have no annotation of, or label sets.
     """
     _check(config)
-    return MultiTaskObjective(PAD_NET if config.decoder == "deconv" else MTI_NET, weights)
+    losses = PAD_NET if config.decoder == "deconv" else MTI_NET
+    return MultiTaskObjective(config, losses, weights)
 
 
 def mti_net_objective(config: MtiNetConfig, weights: LossConfig) -> MultiTaskObjective:
@@ -86,7 +92,7 @@ def mti_net_objective(config: MtiNetConfig, weights: LossConfig) -> MultiTaskObj
         InvalidInput: as ``pad_net_objective``.
     """
     _check(config)
-    return MultiTaskObjective(MTI_NET, weights)
+    return MultiTaskObjective(config, MTI_NET, weights)
 
 
 def _check(config: MultiTaskConfig) -> None:
