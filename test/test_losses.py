@@ -81,6 +81,20 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels(rng):
     )
 
 
+def test_weights_of_classes_multiply_their_pixels_and_not_the_count(rng):
+    logits, labels = rng.normal(size=(B, 3, H, W)), rng.integers(0, 3, (B, H, W))
+    labels[:, 0] = 255
+    weights = np.array([1, 0.5, 4])
+    log_probability = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    picked = [
+        -weights[labels[b, y, x]] * log_probability[b, labels[b, y, x], y, x]
+        for b, y, x in np.ndindex(B, H, W)
+        if labels[b, y, x] != 255
+    ]
+    found = cross_entropy(tensor(logits), tensor(labels), torch.tensor(weights).float()).item()
+    assert found == pytest.approx(np.mean(picked), rel=1e-5)
+
+
 def numpy_berhu(error: np.ndarray) -> np.ndarray:
     c = 0.2 * error.max()
     return np.where(error <= c, error, (error**2 + c**2) / (2 * c))
