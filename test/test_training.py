@@ -148,7 +148,9 @@ def test_a_rare_class_counts_more_as_its_frequency_says(tmp_path: Path, shards: 
     assert float(weights[0] * 63 / 64 + weights[9] / 64) == pytest.approx(1, rel=1e-5)
     assert torch.equal(class_weights(mixture, 40, 0.0, seed=0), torch.ones(40))
     config = tiny_config(
-        network="pad-net-nyud-hrnet18", sources=(Source(f"shards:{shards}"),), loss=LossConfig(balance=0.5)
+        network="pad-net-nyud-hrnet18",
+        sources=(Source(f"shards:{shards}"),),
+        loss=LossConfig(balance=0.5),
     )
     with pytest.raises(InvalidInput, match="balance"):
         train(config, tmp_path / "run")
@@ -200,6 +202,9 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, shar
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, two.model.state_dict()[name]), name
     assert load_config(tmp_path / "straight" / "config.yaml") == config
+    page = (tmp_path / "straight" / "report.html").read_text()
+    shown = sorted(p.name for p in (tmp_path / "straight" / "pictures").iterdir())
+    assert "mean_iou" in page and len(shown) == 8 and all(name in page for name in shown)
 
 
 def _kill_at(step: int):

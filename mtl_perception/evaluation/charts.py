@@ -89,6 +89,13 @@ def sorted_chart(values: Sequence[float], title: str, what: str, top: float = 0.
     return _chart(axes, title, "images, percent", what, [_line(points, BLUE), *shown])
 
 
+def curve_chart(xs: Sequence[float], ys: Sequence[float], title: str, x_name: str) -> str:
+    """Return values over a count that grows, such as losses over steps."""
+    axes = _Axes(max(xs), max(1e-3, *ys))
+    points = [(axes.x(x), axes.y(y)) for x, y in zip(xs, ys, strict=True)]
+    return _chart(axes, title, x_name, "", [_line(points, BLUE)])
+
+
 def _chart(axes: _Axes, title: str, x_name: str, y_name: str, parts: Sequence[str]) -> str:
     grid = []
     for y in axes.y_ticks:

@@ -6,6 +6,7 @@
 | run.pt                   | everything to go on with, see ``run_state``                         |
 | network.safetensors      | the network so far (mean of its weights), as the predictor reads it |
 | config.yaml              | what the run is                                                     |
+| report.html, pictures/   | figures, curves and held-out images, when the run is complete       |
 """
 
 import json
@@ -39,9 +40,10 @@ from mtl_perception.training.loader import Loader, Mixture
 from mtl_perception.training.objective import NekrasovObjective, objective_for
 from mtl_perception.training.objective_xdistill import XDistillObjective
 from mtl_perception.training.precision import device_of
+from mtl_perception.training.report import write_pictures, write_report
 from mtl_perception.training.run_state import STATE_FILE, RunState, load_run, save_run
 from mtl_perception.training.start import start_weights
-from mtl_perception.training.validation import judge
+from mtl_perception.training.validation import judge, predictor_of
 
 NETWORK_FILE = "network.safetensors"
 CONFIG_FILE = "config.yaml"
@@ -163,6 +165,17 @@ class Run:
                 tell(state, step)
             if stop:
                 return
+        if self.group.first:
+            self._report()
+
+    def _report(self) -> None:
+        """Write the run's page, with pictures of held-out images where there are such."""
+        shown = []
+        if self.held_out:
+            height, focal_px = self.config.validation.height, self.config.focal_px
+            predict = predictor_of(self.averaged(), height, focal_px)
+            shown = write_pictures(self.folder, self.held_out, predict)
+        write_report(self.folder, self.engine.state, to_yaml(self.config), shown)
 
     def _count_bad(self, step: Step, names: tuple[str, ...]) -> None:
         """Note a step that left the weights as they were; stop when there are too many."""

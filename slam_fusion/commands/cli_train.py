@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command that trains networks: ``train``."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,8 @@ def train(
         watching(out, wanted.steps, tensorboard) as tell,
     ):
         state = run(wanted, out, tell, stop.is_set)
-    typer.echo(_summary(state, out))
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one says what they did
+        typer.echo(_summary(state, out))
 
 
 def _summary(state: "RunState", out: Path) -> str:
