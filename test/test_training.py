@@ -20,7 +20,7 @@ from mtl_perception.data.shard_index import ShardIndex  # noqa: E402
 from mtl_perception.data.shard_write import write_shard  # noqa: E402
 from mtl_perception.networks.checkpoint import load_network  # noqa: E402
 from mtl_perception.networks.mobilenet_v2 import MobileNetV2  # noqa: E402
-from mtl_perception.networks.presets import build  # noqa: E402
+from mtl_perception.networks.presets import build, find_preset  # noqa: E402
 from mtl_perception.training.balance import class_weights  # noqa: E402
 from mtl_perception.training.batch import Batch, stack  # noqa: E402
 from mtl_perception.training.config import (  # noqa: E402
@@ -316,6 +316,13 @@ def test_settings_come_from_yaml_and_from_the_command_line(tmp_path: Path) -> No
     assert (config.view.width, config.view.height, config.seed) == (64, 96, 3)
     assert config.optimizer.encoder_lr == 1e-4
     assert config == load_config(_written(tmp_path / "again.yaml", to_yaml(config)))
+
+
+def test_every_recipe_is_a_configuration_of_a_network_that_there_is() -> None:
+    recipes = sorted((Path(__file__).parents[1] / "config" / "training").glob("*.yaml"))
+    assert {path.stem for path in recipes} >= {"rooms", "rooms-kitchen", "nekrasov"}
+    for path in recipes:
+        find_preset(load_config(path).network)
 
 
 @pytest.mark.parametrize(
