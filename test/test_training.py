@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks learn what is annotated, and a run that was stopped ends where it would have anyway."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -42,6 +43,7 @@ from mtl_perception.training.run import NETWORK_FILE, train  # noqa: E402
 from mtl_perception.training.run_state import STATE_FILE, RunCorrupt, load_run  # noqa: E402
 from mtl_perception.training.schedule import ScheduleConfig  # noqa: E402
 from mtl_perception.training.transforms import look, whole  # noqa: E402
+from slam_fusion.commands import cli_train  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -306,6 +308,22 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, shards: Path) -> None
         assert torch.allclose(tensor, other, atol=2e-4), name
     moved = one.model.state_dict()["segm.bias"]
     assert float((moved - start["segm.bias"]).abs().max()) > 1e-3
+
+
+def test_the_command_trains_and_says_how_it_went(tmp_path: Path, shards: Path, capsys) -> None:
+    config = tiny_config(
+        sources=(Source(f"shards:{shards}"),),
+        validation=ValidationConfig(f"shards:{shards}", every=2, height=32),
+        steps=2,
+    )
+    path = _written(tmp_path / "c.yaml", to_yaml(config))
+    cli_train.train(path, tmp_path / "run", ["save_every=1"])
+    told = capsys.readouterr()
+    assert "2 steps in" in told.out and "held out: step 2, mean_iou" in told.out
+    assert "step 2/2 total" in told.err and "step 2 held out: mean_iou" in told.err
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(InvalidInput, match="pip install tensorboard"):
+            cli_train.train(path, tmp_path / "board", tensorboard=True)
 
 
 def test_settings_come_from_yaml_and_from_the_command_line(tmp_path: Path) -> None:
