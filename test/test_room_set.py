@@ -15,7 +15,7 @@ from mtl_perception.conventions import UNLABELLED
 from mtl_perception.data.shard_index import load_index
 from mtl_perception.data.shards import ShardDataset
 from mtl_perception.synthetic.room import make_room
-from mtl_perception.synthetic.room_set import RoomSet, RoomSetError, make_room_set
+from mtl_perception.synthetic.room_set import RoomSet, RoomSetError, make_room_set, room_samples
 from mtl_perception.synthetic.viewpoints import ViewRules, random_views
 
 WANTED = RoomSet(rooms=2, frames=3, seed=8, kind="corridor")
@@ -78,6 +78,15 @@ def test_samples_are_of_their_rooms_and_fully_annotated(folder):
         assert (sample.depth > 0).all() and (sample.labels != UNLABELLED).all()
         assert (sample.instances > 0).all()
         assert 480 <= sample.intrinsics.fx <= 620 and sample.color.shape == (480, 640, 3)
+
+
+def test_neighbours_are_near_views_of_the_same_room():
+    (sample, _), *_ = room_samples(8, RoomSet(frames=1, kind="corridor", neighbours=True))
+    before, after = (image.astype(int) for image in sample.neighbours)
+    other = np.random.default_rng(0).permutation(sample.color.reshape(-1, 3)).reshape(480, 640, 3)
+    for image in (before, after):
+        near = np.abs(image - sample.color).mean()
+        assert 0.5 < near < 0.7 * np.abs(image - other).mean()
 
 
 def test_views_are_free_level_and_see_more_than_walls():

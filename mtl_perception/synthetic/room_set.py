@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data set of rooms: one shard each, made by several processes, resumed where one was killed."""
 
+import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,18 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_perception.conventions import DenseSlamError
+from mtl_perception.conventions import DenseSlamError, Intrinsics
 from mtl_perception.data.sample import DataMissing, Sample
 from mtl_perception.data.shard_index import Shard, ShardIndex, load_index
 from mtl_perception.data.shard_write import write_shard
 from mtl_perception.synthetic.camera import render
-from mtl_perception.synthetic.photo import random_noise
-from mtl_perception.synthetic.room import LABEL_SET, make_room
+from mtl_perception.synthetic.photo import ColorNoise, random_noise
+from mtl_perception.synthetic.room import LABEL_SET, Room, make_room
 from mtl_perception.synthetic.sweethome3d import Catalogue, open_catalogue
 from mtl_perception.synthetic.viewpoints import ViewRules, along, random_shake, random_views
-
-CONTENT = 1
-"""Raised whenever rooms or views come out otherwise, so that no folder mixes the two."""
 
 SHAKEN = 0.3  # part of the images that the camera moved in
 SHUTTER_STEPS = 6  # images whose mean a blurred one is
@@ -41,6 +39,7 @@ class RoomSet:
     seed: int = 1000  # of the first room; the next has the next
     kind: str = ""  # of every room, one of ``layout.KINDS``; empty draws them
     imported: bool = False  # furniture of ``sweethome3d`` replaces some of the procedural
+    neighbours: bool = False  # each view also from a moment before and a moment after
     samples: int = 2  # colour is the mean of samples x samples rays per pixel
     rules: ViewRules = ViewRules()
 
@@ -60,10 +59,11 @@ class RoomSet:
     def recipe(self) -> dict[str, object]:
         """All that decides what a room's shard holds, but its seed."""
         return {
-            "content": CONTENT,
+            "code": _code_digest(),
             "frames": self.frames,
             "kind": self.kind,
             "imported": _catalogue().version if self.imported else "",
+            "neighbours": self.neighbours,
             "samples": self.samples,
             "rules": {name: _plain(value) for name, value in asdict(self.rules).items()},
         }
@@ -134,11 +134,12 @@ def room_samples(seed: int, wanted: RoomSet) -> Iterator[tuple[Sample, np.ndarra
         shutter = []
         if rng.random() < SHAKEN:
             shutter = along(pose, random_shake(rng), np.linspace(-0.5, 0.5, SHUTTER_STEPS))
+        noise = random_noise(rng)
         view = render(
             room,
             camera,
             pose,
-            noise=random_noise(rng),
+            noise=noise,
             samples=1 if shutter else wanted.samples,
             shutter=shutter,
         )
@@ -150,8 +151,26 @@ def room_samples(seed: int, wanted: RoomSet) -> Iterator[tuple[Sample, np.ndarra
             labels=view.labels,
             normals=view.normals,
             instances=view.instances,
+            neighbours=_neighbours(room, camera, pose, noise, rng) if wanted.neighbours else (),
         )
         yield sample, pose
+
+
+def _neighbours(
+    room: Room,
+    camera: Intrinsics,
+    T_world_camera: np.ndarray,
+    noise: ColorNoise,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, ...]:
+    """Return what the walking camera saw a moment before and will see a moment after."""
+    motion = np.concatenate([rng.normal(0, 0.06, 3), np.radians(rng.normal(0, 2.0, 3))])
+    poses = along(T_world_camera, motion, np.array([-1.0, 1.0]))
+    noises = (replace(noise, seed=noise.seed + number) for number in (1, 2))
+    return tuple(
+        render(room, camera, pose, noise=other, samples=2).color
+        for pose, other in zip(poses, noises, strict=True)
+    )
 
 
 def _index_of(folder: Path, wanted: RoomSet) -> ShardIndex:
@@ -165,6 +184,15 @@ def _index_of(folder: Path, wanted: RoomSet) -> ShardIndex:
             "choose another folder"
         )
     return index
+
+
+@cache
+def _code_digest() -> str:
+    """Return a hash of this package's code: what it draws depends on every line of it."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slam_fusion.commands.cli_options import Out
+from slam_fusion.commands.cli_options import Out, flag, given
 
 if TYPE_CHECKING:
     from mtl_perception.synthetic.room_set import RoomSet
@@ -24,13 +24,22 @@ class Format(str, Enum):
 
 def rooms(
     out: Out,
-    count: Annotated[int, typer.Option("--rooms", help="How many rooms.")] = 100,
-    frames: Annotated[int, typer.Option(help="Views of each room.")] = 36,
-    seed: Annotated[int, typer.Option(help="Of the first room; the next has the next.")] = 1000,
-    kind: Annotated[str, typer.Option(help="Of every room, as kitchen; empty = all kinds.")] = "",
+    count: Annotated[
+        int | None, typer.Option("--rooms", help="How many rooms.", show_default="100")
+    ] = None,
+    frames: Annotated[int | None, flag("Views of each room.", default="36")] = None,
+    seed: Annotated[
+        int | None, flag("Of the first room; the next has the next.", default="1000")
+    ] = None,
+    kind: Annotated[
+        str | None, flag("Of every room: kitchen, flat, ...", default="drawn, no flats")
+    ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="Training samples, or walks with the true surface.")
     ] = Format.shards,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Also the moments before and after, in colour.")
+    ] = False,
     imported: Annotated[
         bool, typer.Option("--imported", help="Also furniture of sweethome3d-furniture.")
     ] = False,
@@ -39,12 +48,16 @@ def rooms(
     """Make synthetic rooms for training or mapping; go on where a run was stopped."""
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+    from mtl_perception.conventions import InvalidInput
     from mtl_perception.synthetic.room_set import RoomSet
 
-    wanted = RoomSet(rooms=count, frames=frames, seed=seed, kind=kind, imported=imported)
+    options = given(rooms=count, frames=frames, seed=seed, kind=kind)
+    wanted = RoomSet(**options, neighbours=neighbours, imported=imported)
+    if form is Format.bag and (neighbours or imported):
+        raise InvalidInput("--neighbours and --imported are for --format shards")
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task("rooms", total=count)
+        task = bar.add_task("rooms", total=wanted.rooms)
         make = _shards if form is Format.shards else _recordings
         done = make(out, wanted, processes or os.cpu_count() or 1, lambda: bar.advance(task))
     typer.echo(done)
