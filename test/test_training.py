@@ -389,6 +389,8 @@ def test_the_pooling_kernels_equal_torch(shape: tuple[int, ...], dtype: torch.dt
     pooled.backward(gradient)
     expected.backward(gradient)
     assert torch.equal(ours.grad, theirs.grad)  # sums of ones are exact
+    double = values.double()
+    assert torch.equal(max_pool_5x5(double), F.max_pool2d(double, 5, stride=1, padding=2))
 
 
 def test_kernels_do_not_change_what_a_network_says() -> None:

@@ -3,7 +3,7 @@
 
 Torch remembers in 8 bytes where each window had its maximum; one byte does, and rows, columns and
 gradients become plain loops over neighbouring memory. A training step of the Nekrasov network
-spent 43 % of its time in these windows, see ``benchmarks``.
+spent 43 % of its time in these windows (batches of 8 at 240x320 in bfloat16, 4 cores).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_perception.networks.light_weight_refinenet import ChainedResidualPooling
@@ -33,8 +34,11 @@ def max_pool_5x5(x: Tensor) -> Tensor:
     """Return the maximum of the 5x5 window about every pixel of (B, C, H, W), same shape.
 
     As ``F.max_pool2d(x, 5, stride=1, padding=2)``, bit for bit; of equal values the gradient goes
-    to the first one along the row, then along the column.
+    to the first one along the row, then along the column. NaN is not promised to survive: the
+    chains that use this add their input to what comes of it. Formats without kernels are torch's.
     """
+    if x.dtype not in DTYPES:
+        return F.max_pool2d(x, 5, stride=1, padding=2)
     return _MaxPool5x5.apply(x)
 
 
