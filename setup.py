@@ -59,13 +59,20 @@ setup(
     version="0.1.0",
     packages=find_packages(include=["mtl_perception*", "slam_fusion*"]),
     package_data={
-        "mtl_perception": ["*.yaml", "label_sets/*", "networks/data/*", "synthetic/*.yaml"]
+        "mtl_perception": [
+            "*.yaml",
+            "label_sets/*",
+            "networks/data/*",
+            "synthetic/*.yaml",
+            "weights/*",
+        ]
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{NAME}/config", sorted(glob("config/*.*"))),
+        (f"share/{NAME}/config/training", sorted(glob("config/training/*.yaml"))),
     ],
     python_requires=">=3.10",
     install_requires=["setuptools", "numpy>=1.26", "pyyaml>=6.0"],
