@@ -16,6 +16,7 @@ from mtl_perception.models import (
     ModelEntry,
     ModelMissing,
     entry_of_name,
+    find_model,
     user_folder,
     verify,
 )
@@ -43,7 +44,7 @@ def download(name: str, folder: Path | None = None, progress: Progress | None = 
     """Fetch a known network, unless a right copy is there already.
 
     Args:
-        name: a name of ``models.MODELS``.
+        name: a name of ``models.MODELS``; one that is part of this package is only verified.
         folder: where to put it; None means ``models.user_folder()``.
         progress: told about every block.
 
@@ -55,7 +56,10 @@ def download(name: str, folder: Path | None = None, progress: Progress | None = 
         DownloadFailed: no connection, refused, too slow, or the folder cannot be written.
         ModelCorrupt: what came is another file; it is not kept.
     """
-    return fetch(entry_of_name(name), folder or user_folder(), progress)
+    entry = entry_of_name(name)
+    if not entry.url:
+        return find_model(name)
+    return fetch(entry, folder or user_folder(), progress)
 
 
 def fetch(entry: ModelEntry, folder: Path, progress: Progress | None = None) -> Path:

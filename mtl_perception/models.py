@@ -40,10 +40,11 @@ class ModelEntry:
 
     name: str
     file: str  # file name inside a model folder
-    url: str  # https address it can be had from
+    url: str  # https address it can be had from; "" = the file is part of this package
     size_bytes: int
     sha256: str  # lower-case hex
     licence: str  # SPDX identifier of the weights
+    terms: str  # what a user must be told before using them; "" = nothing
     runtime: str  # key of inference.runtimes.RUNTIMES, or auto
     label_set: str  # meaning of its channels, a name in labels.LABEL_SETS
     input: str  # how images must come, for people
@@ -71,8 +72,13 @@ def user_folder() -> Path:
     return Path(cache) / "dense_semantic_slam" / "models"
 
 
+def packaged_folder() -> Path:
+    """Return the folder of the networks that are part of this package."""
+    return Path(str(files("mtl_perception").joinpath("weights")))
+
+
 def model_folders() -> list[Path]:
-    """Return the folders searched, in order: those of DENSE_SLAM_MODELS, then the user's cache."""
+    """Return where downloads are searched, in order: DENSE_SLAM_MODELS, then the user's cache."""
     listed = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
     return [Path(folder).expanduser() for folder in listed if folder] + [user_folder()]
 
@@ -96,10 +102,10 @@ def entry_of_file(path: Path) -> ModelEntry | None:
     """Return the entry whose bytes ``path`` holds, or None for a file of the user's own.
 
     Raises:
-        ModelCorrupt: the file has the name of a known network but not its bytes.
+        ModelCorrupt: the file has the name of a known download but not its bytes.
     """
     for entry in MODELS.values():
-        if path.name == entry.file:
+        if entry.url and path.name == entry.file:
             verify(path, entry)
             return entry
     size = _checked_size(path)
@@ -111,14 +117,18 @@ def find_model(name_or_path: str) -> Path:
     """Return the verified file of a known network, or the path of a file of the user's own.
 
     Args:
-        name_or_path: a name of ``MODELS``, looked for in ``model_folders()``; or a path.
+        name_or_path: a name of ``MODELS``, looked for in this package or in
+            ``model_folders()``; or a path.
 
     Raises:
         ModelMissing: nothing there; the message says what to type.
         ModelCorrupt: a file is there but is not the network it claims to be.
     """
     path = locate_model(name_or_path)
-    entry_of_file(path)  # a registry's file is known by its name, and verified
+    if name_or_path in MODELS:
+        verify(path, MODELS[name_or_path])
+    else:
+        entry_of_file(path)  # a download is known by its name, and verified
     return path
 
 
@@ -132,6 +142,8 @@ def locate_model(name_or_path: str) -> Path:
     if name_or_path not in MODELS and path.is_file():
         return path
     entry = entry_of_name(name_or_path)
+    if not entry.url:
+        return packaged_folder() / entry.file
     for folder in model_folders():
         candidate = folder / entry.file
         if candidate.is_file():
@@ -155,14 +167,19 @@ def verify(path: Path, entry: ModelEntry) -> None:
     if size != entry.size_bytes:
         raise ModelCorrupt(
             f"{path}: {size} bytes, but {entry.name!r} has {entry.size_bytes}: truncated or "
-            f"another file; type `dense-semantic-slam models download {entry.name}`"
+            f"another file; {_remedy(entry)}"
         )
     digest = checksum(path)
     if digest != entry.sha256:
         raise ModelCorrupt(
-            f"{path}: sha256 {digest}, but {entry.name!r} has {entry.sha256}; type "
-            f"`dense-semantic-slam models download {entry.name}`"
+            f"{path}: sha256 {digest}, but {entry.name!r} has {entry.sha256}; {_remedy(entry)}"
         )
+
+
+def _remedy(entry: ModelEntry) -> str:
+    if not entry.url:
+        return "it is part of dense_semantic_slam: install that again"
+    return f"type `dense-semantic-slam models download {entry.name}`"
 
 
 def checksum(path: Path) -> str:

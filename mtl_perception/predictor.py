@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class PredictorConfig:
     """Which network runs, where, and how its scores become labels."""
 
-    model: str = "deeplab-ade20k"  # name in models.MODELS, or a file
+    model: str = "rooms-kitchen"  # name in models.MODELS, or a file
     device: str = "auto"  # auto, cpu, cuda
     precision: str = "auto"  # auto, or what the file's runtime has: int8, fp32, bf16, fp16
     runtime: str = "auto"  # auto: the fastest installed; or litert, onnx, openvino, torch, cuda
@@ -75,6 +75,8 @@ class Predictor:
         """
         path = find_model(config.model)
         entry = entry_of_file(path)
+        if entry is not None and entry.terms:
+            logger.warning("model %s is %s", entry.name, entry.terms)
         threads = config.threads or os.cpu_count() or 1
         self._network = open_network(
             path, entry, config.device, config.precision, threads, config.runtime

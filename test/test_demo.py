@@ -7,11 +7,9 @@ import os
 import numpy as np
 import pytest
 
-pytest.importorskip("ai_edge_litert", reason="needs the LiteRT runtime")
-
 from mtl_perception.conventions import UNLABELLED, Intrinsics
 from mtl_perception.labels import LABEL_SETS
-from slam_fusion.demo.main import load_predictor, map_bag, run_demo
+from slam_fusion.demo.main import map_bag, run_demo
 from slam_fusion.demo.nodes import private_ros
 from slam_fusion.demo.report import Looks, comparable_classes, draw_looks
 from slam_fusion.demo.room import RoomWalk, make_recording
@@ -26,12 +24,6 @@ NYU, ADE = LABEL_SETS["nyu40"], LABEL_SETS["ade20k32"]
 def scene() -> RoomWalk:
     """The demo's room, seen from a quarter of its views."""
     return RoomWalk(frames=45)
-
-
-@pytest.fixture
-def no_models(monkeypatch, tmp_path):
-    monkeypatch.setenv("DENSE_SLAM_MODELS", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def test_recording_gives_back_what_was_rendered(tmp_path):
@@ -49,11 +41,9 @@ def test_recording_gives_back_what_was_rendered(tmp_path):
     assert map_bag(recording, tmp_path / "map").fused == 2
 
 
-def test_nodes_map_the_room_as_it_is(scene, tmp_path, no_models, capsys):
+def test_nodes_map_the_room_as_it_is(scene, tmp_path):
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy wheels or a ROS install)")
-    run_demo(tmp_path, scene=scene)
-    said = capsys.readouterr().out
-    assert "No network" in said and "recording's own labels" in said
+    run_demo(tmp_path, scene=scene, model="")
     report = json.loads((tmp_path / "evaluation.json").read_text())
     assert report["images"] is None and list(report["maps"]) == ["rgbd"]
     scores = report["maps"]["rgbd"]
@@ -67,16 +57,16 @@ def test_nodes_map_the_room_as_it_is(scene, tmp_path, no_models, capsys):
         assert (tmp_path / "rgbd" / name).stat().st_size > 0
 
 
-def test_a_recording_without_labels_and_no_network_is_mapped_and_told(tmp_path, no_models, capsys):
+def test_a_recording_without_labels_and_no_network_is_mapped_and_told(tmp_path, capsys):
     camera = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
     wall = Frame(10**9, "camera", camera, np.full(camera.shape, 1.0, np.float32))
     write_bag(tmp_path / "bag", [(wall, np.eye(4))])
-    assert map_bag(tmp_path / "bag", tmp_path / "map").fused == 1
+    assert map_bag(tmp_path / "bag", tmp_path / "map", model="").fused == 1
     assert "the map will have none" in capsys.readouterr().out
     assert (tmp_path / "map" / "mesh.ply").is_file()
 
 
-def test_a_wrong_path_is_the_first_thing_said(tmp_path, no_models, capsys):
+def test_a_wrong_path_is_the_first_thing_said(tmp_path, capsys):
     with pytest.raises(BadRecording, match="does not exist"):
         run_demo(tmp_path / "out", bag=tmp_path / "nowhere")
     assert capsys.readouterr().out == ""
@@ -89,11 +79,6 @@ def test_truth_is_seen_surface_only(scene):
     )
     assert nearest.max() < 2.5 * np.hypot(1, np.hypot(320 / 525, 240 / 525)) + 0.01
     assert len(truth.seen) == len(truth.seen_labels) > 1000
-
-
-def test_missing_network_is_said_and_not_fatal(no_models, capsys):
-    assert load_predictor() is None
-    assert "models download" in capsys.readouterr().out
 
 
 def test_only_classes_that_both_know_are_compared():

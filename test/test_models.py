@@ -21,9 +21,11 @@ from mtl_perception.models import (
     entry_of_file,
     find_model,
     list_models,
+    packaged_folder,
     user_folder,
     verify,
 )
+from mtl_perception.predictor import PredictorConfig
 
 NAME = "deeplab-ade20k"
 ENTRY = MODELS[NAME]
@@ -73,20 +75,49 @@ def served() -> str:
 def served_entry(url: str) -> ModelEntry:
     digest = hashlib.sha256(CONTENT).hexdigest()
     return ModelEntry(
-        "tiny", "tiny.tflite", url, len(CONTENT), digest, "MIT", "litert", "ade20k32", "", ""
+        "tiny", "tiny.tflite", url, len(CONTENT), digest, "MIT", "", "litert", "ade20k32", "", ""
     )
 
 
-def test_every_entry_can_be_fetched_checked_and_run() -> None:
+def test_every_entry_can_be_had_checked_and_run() -> None:
     for entry in list_models():
-        assert entry.url.startswith("https://") and entry.url.endswith(entry.file)
+        if entry.url:
+            assert entry.url.startswith("https://") and entry.url.endswith(entry.file)
+        else:
+            verify(packaged_folder() / entry.file, entry)
+            assert (packaged_folder() / entry.file).with_suffix(".md").is_file()
         assert len(entry.sha256) == 64 and entry.sha256 == entry.sha256.lower()
         assert entry.size_bytes > 0 and entry.licence
-        assert entry.runtime in RUNTIMES and entry.label_set in LABEL_SETS
+        assert entry.runtime in (*RUNTIMES, "auto") and entry.label_set in LABEL_SETS
 
 
 def test_the_registered_network_is_the_one_that_was_measured(shared_data: Path) -> None:
     verify(shared_data / "models" / ENTRY.file, ENTRY)
+
+
+def test_the_default_network_is_part_of_the_package_and_small() -> None:
+    entry = MODELS[PredictorConfig().model]
+    assert find_model(entry.name) == packaged_folder() / entry.file
+    assert download(entry.name) == packaged_folder() / entry.file
+    assert entry.size_bytes <= 8e6
+
+
+def test_a_file_of_the_name_of_a_packaged_network_is_the_users_own(own_folders: Path) -> None:
+    entry = MODELS[PredictorConfig().model]
+    own = own_folders / entry.file
+    own.write_bytes(CONTENT)
+    assert find_model(str(own)) == own and entry_of_file(own) is None
+    assert find_model(entry.name) == packaged_folder() / entry.file
+
+
+def test_a_damaged_packaged_network_is_refused(
+    own_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "packaged_folder", lambda: own_folders)
+    entry = MODELS[PredictorConfig().model]
+    (own_folders / entry.file).write_bytes(CONTENT)
+    with pytest.raises(ModelCorrupt, match="install that again"):
+        find_model(entry.name)
 
 
 def test_a_network_is_found_by_name_in_the_listed_folders(

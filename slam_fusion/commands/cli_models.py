@@ -45,6 +45,8 @@ def list_command(as_json: Json = False) -> None:
     for row in rows:
         typer.echo(f"{row['name']}  {row['size_bytes'] / 2**20:.1f} MiB  {row['licence']}")
         typer.echo(f"    {row['description']}")
+        if row["terms"]:
+            typer.echo(f"    {row['terms']}")
         typer.echo(f"    {row['found'] or row['problem']}")
 
 

@@ -23,11 +23,15 @@ def demo(
     bag: Annotated[
         Path | None, typer.Option(help="Map this recording in place of the synthetic room.")
     ] = None,
+    model: Annotated[
+        str | None,
+        flags.flag("Network; '' fuses the recorded labels.", default="rooms-kitchen"),
+    ] = None,
 ) -> None:
     """Map a synthetic room through the real nodes and compare the map with the truth."""
     from slam_fusion.demo.main import run_demo
 
-    run_demo(out, bag)
+    run_demo(out, bag, **flags.given(model=model))
 
 
 def bench() -> None:

@@ -142,8 +142,7 @@ def _models() -> Iterator[Check]:
             remedy = f"dense-semantic-slam models download {entry.name}, or {FOLDERS_VARIABLE}"
             yield Check(name, False, "no copy here", remedy, needed=False)
         except ModelCorrupt as error:
-            remedy = f"dense-semantic-slam models download {entry.name}"
-            yield Check(name, False, str(error), remedy, needed=False)
+            yield Check(name, False, str(error), needed=False)
 
 
 _LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mtl_perception.atomic_file import atomic_file
-from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.demo.nodes import Mapping, map_through_nodes, require_ros
 from slam_fusion.demo.report import TITLES, DemoReport, judge_images, judge_map
@@ -26,7 +25,12 @@ NETWORK_VOXEL_SIZE, NETWORK_TRUNCATION_VOXELS = 0.05, 8.0
 """Of maps of a network's depth, which is less exact: finer voxels would hold its noise."""
 
 
-def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) -> None:
+def run_demo(
+    out: Path,
+    bag: Path | None = None,
+    scene: RoomWalk | None = None,
+    model: str = PredictorConfig.model,
+) -> None:
     """Map a synthetic room through the nodes and judge the map, or map a recording offline.
 
     Prints what is done, the figures, and where to look.
@@ -35,12 +39,14 @@ def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) 
         out: folder of the results, made if need be.
         bag: recording to map instead of the room.
         scene: another room or walk than the usual one.
+        model: network that labels the images; "" fuses the labels that are recorded instead,
+            which are the true ones in the synthetic room.
 
     Raises:
         DenseSlamError: what is missing or failed, in words.
     """
     if bag is not None:
-        summary = map_bag(bag, out)
+        summary = map_bag(bag, out, model)
         print(
             f"Mapped {summary.fused} frames of {bag} in {summary.seconds:.1f} s "
             f"({summary.frames_per_second:.1f} frames/s). Look at {out / 'pictures'}; open "
@@ -49,38 +55,26 @@ def run_demo(out: Path, bag: Path | None = None, scene: RoomWalk | None = None) 
         return
     prepare_folder(out)
     require_ros()
-    predictor = load_predictor()
-    if predictor is None:
-        print("The recording's own labels, which are the true ones, are fused instead.")
-    report = demonstrate(out, scene or RoomWalk(), predictor)
+    report = demonstrate(out, scene or RoomWalk(), model)
     print(report.table())
     print(f"Look at {out / '*' / 'pictures'}; open {out / '*' / 'mesh.ply'}.")
 
 
-def load_predictor() -> Predictor | None:
-    """Load the default network; where its file is not to be had, say so and return None."""
-    try:
-        return Predictor(PredictorConfig())
-    except ModelMissing as error:
-        print(f"No network: {error}.")
-        return None
-
-
-def mappings(predictor: Predictor | None) -> dict[str, Mapping]:
+def mappings(model: str, gives_depth: bool) -> dict[str, Mapping]:
     """Return the maps that are made, by the name of their folder: with and without a sensor."""
-    model = PredictorConfig().model if predictor else None
     wanted = {"rgbd": Mapping(VOXEL_SIZE, model=model)}
-    if predictor is not None and predictor.gives_depth:
+    if gives_depth:
         wanted["rgb"] = Mapping(NETWORK_VOXEL_SIZE, "network", NETWORK_TRUNCATION_VOXELS, model)
     return wanted
 
 
-def demonstrate(out: Path, scene: RoomWalk, predictor: Predictor | None) -> DemoReport:
+def demonstrate(out: Path, scene: RoomWalk, model: str) -> DemoReport:
     """Record a synthetic room, map the recording through the nodes, judge the maps.
 
     Leaves in ``out``: the recording, evaluation.json, and for each way of mapping a folder with
     map, mesh, ledger, logs and pictures.
     """
+    predictor = Predictor(PredictorConfig(model=model)) if model else None
     with _step("making the room"):
         scene.poses  # noqa: B018  makes the room and the walk
     with _step(f"recording {scene.frames} frames as {out / 'recording'}"):
@@ -90,7 +84,7 @@ def demonstrate(out: Path, scene: RoomWalk, predictor: Predictor | None) -> Demo
         with _step("judging single images"):
             images = judge_images(scene, predictor)
     maps = {}
-    for name, wanted in mappings(predictor).items():
+    for name, wanted in mappings(model, predictor is not None and predictor.gives_depth).items():
         folder = out / name
         prepare_folder(folder)
         seconds = scene.frames / scene.rate_hz
@@ -104,20 +98,22 @@ def demonstrate(out: Path, scene: RoomWalk, predictor: Predictor | None) -> Demo
             mesh = SemanticVolume.from_state(saved.state).extract_mesh()
             render_views(pictures, mesh, saved.label_set, saved.T_world_camera)
             write_png(pictures / "compare.png", comparison)
-    report = DemoReport(PredictorConfig().model if predictor else "", images, maps)
+    report = DemoReport(model, images, maps)
     with atomic_file(out / "evaluation.json") as file:
         file.write(report.to_json().encode() + b"\n")
     return report
 
 
-def map_bag(bag: Path, out: Path) -> Summary:
+def map_bag(bag: Path, out: Path, model: str = PredictorConfig.model) -> Summary:
     """Map a recording offline, with its own labels if it tells their meaning, else a network's."""
     with open_recording(bag) as recording:
-        predictor = None if recording.label_set else load_predictor()
+        predictor = None
         if recording.label_set:
             print(f"The recording's own labels ({recording.label_set.name}) are fused.")
-        elif predictor is None:
-            print("Nor does the recording say what labels it has: the map will have none.")
+        elif model:
+            predictor = Predictor(PredictorConfig(model=model))
+        else:
+            print("The recording does not say what labels it has: the map will have none.")
         with _step(f"mapping {recording.describe()}"):
             mapper = Mapper(MapperConfig(voxel_size=VOXEL_SIZE))
             return map_recording(recording, mapper, predictor, out)

@@ -44,7 +44,7 @@ class Mapping:
     voxel_size: float  # metres
     depth_source: str = "sensor"  # see depth.sources; the network's needs a model that has depth
     truncation_voxels: float = VolumeConfig.truncation_voxels
-    model: str | None = None  # network of the perception node; None fuses the recorded labels
+    model: str = ""  # network of the perception node; "" fuses the recorded labels
 
 
 def map_through_nodes(recording: Path, frame_count: int, out: Path, wanted: Mapping) -> SavedMap:
@@ -69,7 +69,7 @@ def map_through_nodes(recording: Path, frame_count: int, out: Path, wanted: Mapp
         # comes last: by then the player has found perception, and none of its images is lost.
         nodes.start(_play(recording, wanted.depth_source))
         first_topics = [CAMERA["color"]]
-        if wanted.model is not None:
+        if wanted.model:
             nodes.start(_perception(frame_count, wanted.model))
             first_topics.append("/perception/label_set")
         client.wait_for_publishers(first_topics, START_S, nodes.check)
@@ -129,7 +129,7 @@ def _fusion(frame_count: int, out: Path, wanted: Mapping) -> NodeSpec:
             "depth_source": wanted.depth_source,
             "pose_source": "pose",
             "sync_queue_size": frame_count,  # frames wait for the labels of a slow network
-            "use_confidence": wanted.model is not None,
+            "use_confidence": bool(wanted.model),
             "output_folder": str(out.resolve()),
         },
         [config_file("fusion.yaml")],
