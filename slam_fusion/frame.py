@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that cross the fusion modules: one camera frame, one extracted surface."""
+"""Values that cross the fusion modules: one camera frame, one extracted surface, its changes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ class Frame:
 class Surface:
     """The labelled surface of a map: a mesh, or a point cloud when it has no triangles.
 
-    Rows are sorted by position, so equal maps give equal arrays.
+    Equal maps give equal arrays: rows of a whole map are sorted by position.
     """
 
     positions: np.ndarray  # (N, 3) float32 metres, world frame
@@ -76,3 +77,26 @@ class Surface:
     def __len__(self) -> int:
         """Count of vertices or points."""
         return len(self.positions)
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceChange:
+    """The surface of the blocks that may have changed, block after block.
+
+    A block without rows has no surface (any more). Blocks share no vertices: those on their seams
+    are given by each, with equal values.
+    """
+
+    version: int  # ask with it for what changes next
+    restart: bool  # all that came before is void: the first time, or the volume was emptied
+    keys: np.ndarray  # (B, 3) int32 block coordinates in lexicographic order
+    starts: np.ndarray  # (B + 1, 2) int64 first vertex and first triangle of each, and the ends
+    surface: Surface
+
+    def parts(self) -> Iterator[tuple[tuple[int, int, int], slice, slice]]:
+        """Yield each block's key and the ranges of its vertices and of its triangles."""
+        starts = self.starts.tolist()
+        for (x, y, z), (v, t), (v_end, t_end) in zip(
+            self.keys.tolist(), starts, starts[1:], strict=False
+        ):
+            yield (x, y, z), slice(v, v_end), slice(t, t_end)

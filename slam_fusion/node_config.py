@@ -32,7 +32,7 @@ class FusionNodeConfig(MapperConfig):
     publish_cloud_rate_hz: float = 1.0  # 0 = never
     publish_mesh_rate_hz: float = 1.0  # 0 = never
     bandwidth_limit_mbps: float = 30.0  # of the mesh topic, megabits per second
-    mesh_group_size: float = 1.0  # edge of the parts that the mesh is sent in, metres
+    mesh_group_size: float = 1.0  # edge of the mesh's parts, metres; made whole blocks
     output_folder: str = "."  # where save_map and save_mesh write
     save_on_shutdown: bool = False  # save the map when the node is stopped
     reset_on_clock_jump: bool = False  # empty the map when stamps go back (a bag that loops)

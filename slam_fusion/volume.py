@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
-from slam_fusion.frame import Frame, Surface
+from slam_fusion.frame import Frame, Surface, SurfaceChange
 from slam_fusion.geometry import invert_se3
 from slam_fusion.tsdf import surface
 from slam_fusion.tsdf.block_store import BLOCK_BYTES, BLOCK_VOXELS, BYTES_PER_VOXEL, BlockStore
@@ -44,7 +44,7 @@ class SemanticVolume:
     def __init__(self, config: VolumeConfig) -> None:
         """Start empty."""
         self.config = config
-        self.reset()
+        self._store = BlockStore(config.voxel_size, config.memory_limit_mb)
 
     def __repr__(self) -> str:
         """Parameters and fill."""
@@ -71,9 +71,15 @@ class SemanticVolume:
         """Bytes of one voxel, whatever the number of classes."""
         return BYTES_PER_VOXEL
 
+    @property
+    def version(self) -> int:
+        """Number that grows with every change; see ``mesh_since``."""
+        return self._store.version
+
     def reset(self) -> None:
         """Forget everything and give the memory back."""
-        self._store = BlockStore(self.config.voxel_size, self.config.memory_limit_mb)
+        config, next_version = self.config, self._store.version + 1
+        self._store = BlockStore(config.voxel_size, config.memory_limit_mb, next_version)
 
     def integrate(self, frame: Frame, T_world_camera: np.ndarray) -> int:
         """Fuse one frame.
@@ -119,11 +125,31 @@ class SemanticVolume:
         Args:
             min_weight: least observations of both voxels of the edge, at least 1.
         """
-        return surface.extract_cloud(self._store, self.config.voxel_size, min_weight)
+        return surface.extract(self._store, self.config.voxel_size, min_weight, triangles=False)
 
     def extract_mesh(self, min_weight: int = 3) -> Surface:
         """Extract the labelled triangle mesh (marching cubes); arguments as ``extract_cloud``."""
-        return surface.extract_mesh(self._store, self.config.voxel_size, min_weight)
+        return surface.extract(self._store, self.config.voxel_size, min_weight, triangles=True)
+
+    def cloud_since(self, version: int, min_weight: int = 3) -> SurfaceChange:
+        """Extract the parts of the cloud that may have changed; see ``mesh_since``."""
+        return surface.extract_changed(
+            self._store, self.config.voxel_size, min_weight, False, version
+        )
+
+    def mesh_since(self, version: int, min_weight: int = 3) -> SurfaceChange:
+        """Extract the parts of the mesh that may have changed, in time that grows with these.
+
+        All parts of all blocks together are ``extract_mesh``, but for the seams' vertices, which
+        each block has for itself, and for triangles without area.
+
+        Args:
+            version: that of the change before; -1 asks for everything.
+            min_weight: as in ``extract_cloud``, the same each time.
+        """
+        return surface.extract_changed(
+            self._store, self.config.voxel_size, min_weight, True, version
+        )
 
     def render_depth(
         self, camera: Intrinsics, T_world_camera: np.ndarray, min_weight: int = 3
@@ -204,7 +230,7 @@ class SemanticVolume:
         depth = np.full(camera.shape, 1.0, np.float32)
         labels, color = np.zeros(camera.shape, np.uint8), np.zeros((*camera.shape, 3), np.uint8)
         volume.integrate(Frame(0, "", camera, depth, color, labels, depth), np.eye(4))
-        volume.extract_cloud(min_weight=1)
+        volume.extract_mesh(min_weight=1)
         volume.occupied_voxels()
         volume.render_depth(camera, np.eye(4))
 

@@ -2,6 +2,7 @@
 """The messages hold exactly the surface, and RViz's own parsing rules read them."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from mtl_perception.conventions import UNLABELLED, InvalidInput
 from mtl_perception.labels import LabelClass, LabelSet
-from slam_fusion.frame import Surface
+from slam_fusion.frame import Surface, SurfaceChange
 from slam_fusion.live.ros_mesh import TRIANGLE_BYTES, MeshStream
-from slam_fusion.live.ros_messages import cloud_to_msg, legend_to_msg, surface_colors
+from slam_fusion.live.ros_messages import cloud_to_msg, corner_colors, legend_to_msg, surface_colors
 
 WALL, CHAIR = 0, 7
 LABELS = LabelSet(
@@ -57,8 +58,18 @@ def sent(stream, budget=BIG):
     return {marker.id: marker for marker in deserialize_message(data, MarkerArray).markers}
 
 
-def show(stream, mesh):
-    stream.update(mesh, mesh.colors)
+def show(stream, mesh, only=None):
+    """Tell the stream of the whole mesh, or of ``only`` these blocks; blocks are of one metre."""
+    first_corners = mesh.positions[mesh.triangles[:, 0]]
+    blocks = np.floor(first_corners).astype(np.int32)
+    keys = np.unique(blocks if only is None else np.array(only, np.int32), axis=0)
+    rows = [np.flatnonzero(np.all(blocks == key, axis=1)) for key in keys]
+    chosen = np.concatenate([*rows, np.empty(0, int)]).astype(int)
+    triangles = mesh.triangles[chosen]
+    starts = np.zeros((len(keys) + 1, 2), np.int64)
+    starts[1:, 1] = np.cumsum([len(r) for r in rows])
+    part = replace(mesh, triangles=triangles)
+    stream.update(SurfaceChange(1, only is None, keys, starts, part), mesh.colors[triangles])
 
 
 def field(msg, name):
@@ -112,7 +123,7 @@ def test_legend_names_only_the_classes_on_the_map():
 
 def test_mesh_bytes_equal_rclpys_own_serialisation():
     mesh = fake_mesh((0, 0, 0), (0.2, 0.2, 0))
-    stream = MeshStream("odom", group_size=1.0)
+    stream = MeshStream("odom")
     show(stream, mesh)
     expected = Marker(
         header=Header(stamp=Time(sec=3, nanosec=4), frame_id="odom"),
@@ -136,7 +147,7 @@ def test_mesh_bytes_equal_rclpys_own_serialisation():
 
 @pytest.mark.parametrize("frame_id", ["o", "od", "odo", "odom", "a/long/frame"])
 def test_many_markers_of_any_alignment_are_read_back(frame_id):
-    stream = MeshStream(frame_id, group_size=1.0)
+    stream = MeshStream(frame_id)
     show(stream, fake_mesh(*[(2 * i, 0, 0) for i in range(5)]))
     markers = sent(stream)
     assert sorted(m.points[0].x for m in markers.values()) == [0, 2, 4, 6, 8]
@@ -150,6 +161,41 @@ def test_only_the_changed_group_is_sent_again():
     (marker,) = sent(stream).values()
     assert marker.points[0].x == pytest.approx(5.6)
     assert sent(stream) is None
+
+
+def test_blocks_of_one_group_are_one_marker_and_unnamed_ones_stay():
+    stream = MeshStream("odom", group_blocks=2)
+    show(stream, fake_mesh((-0.5, 0, 0), (0.5, 0, 0), (1.5, 0, 0)))
+    assert sorted(len(m.points) for m in sent(stream).values()) == [3, 6]
+    show(stream, fake_mesh((1.6, 0, 0)), only=[(1, 0, 0)])
+    (marker,) = sent(stream).values()
+    assert [p.x for p in marker.points[::3]] == pytest.approx([0.5, 1.6])
+    show(stream, fake_mesh(), only=[(0, 0, 0), (1, 0, 0), (7, 7, 7)])
+    (marker,) = sent(stream).values()
+    assert marker.action == Marker.DELETE
+    stream.resend_all()
+    assert len(sent(stream)) == 1
+
+
+def test_a_part_that_comes_again_unchanged_is_not_sent_again():
+    stream = MeshStream("odom")
+    show(stream, fake_mesh((0.5, 0, 0)))
+    sent(stream)
+    show(stream, fake_mesh((0.5, 0, 0)), only=[(0, 0, 0), (1, 0, 0)])
+    show(stream, fake_mesh((0.5, 0, 0)))
+    assert sent(stream) is None
+
+
+def test_a_triangle_has_one_class_colour_so_that_borders_are_sharp():
+    corners = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    labels = [WALL, CHAIR, CHAIR, WALL, UNLABELLED, UNLABELLED]
+    # Confidence rises from corner to corner: of three classes the last one's counts.
+    surface = fake_surface(corners, labels, [[0, 1, 2], [3, 4, 5], [4, 0, 1]])
+    colors = corner_colors(surface, LABELS, "class")
+    assert colors[0].tolist() == [[200, 100, 50]] * 3
+    assert colors[1].tolist() == surface.colors[3:].tolist()  # not labelled
+    assert colors[2].tolist() == surface.colors[[4, 0, 1]].tolist()
+    assert np.array_equal(corner_colors(surface, LABELS, "true"), surface.colors[surface.triangles])
 
 
 def test_a_vanished_group_is_deleted_under_its_own_id():

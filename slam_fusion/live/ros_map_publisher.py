@@ -1,21 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes the map while it grows: cloud, mesh and legend, when it changed and somebody looks."""
+"""Publishes the map while it grows: cloud, mesh and legend, when it changed and somebody looks.
+
+Only what changed is extracted. The cloud is then sent whole, for that is what one latched message
+must be; of the mesh what changed.
+"""
 
 import time
 from collections.abc import Callable
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from mtl_perception import ros
+from slam_fusion.live.cloud_parts import CloudParts
 from slam_fusion.live.ros_mesh import MeshStream
-from slam_fusion.live.ros_messages import cloud_to_msg, legend_to_msg, surface_colors
+from slam_fusion.live.ros_messages import (
+    cloud_to_msg,
+    corner_colors,
+    legend_to_msg,
+    surface_colors,
+)
 from slam_fusion.mapper import Mapper
 from slam_fusion.node_config import FusionNodeConfig
+from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
 
 MAX_SHARE = 0.2
 """Share of the time that publishing may take: it runs between frames, in the same thread."""
@@ -31,9 +41,12 @@ class MapPublisher:
         self._cloud = node.create_publisher(PointCloud2, "~/semantic_cloud", ros.LATCHED)
         self._legend = node.create_publisher(MarkerArray, "~/legend", ros.LATCHED)
         self._mesh = node.create_publisher(MarkerArray, "~/mesh", ros.LATCHED)
-        self._stream = MeshStream(config.global_frame, config.mesh_group_size)
+        block_size = BLOCK_SIDE * config.voxel_size
+        group_blocks = max(1, round(config.mesh_group_size / block_size))
+        self._cloud_parts = CloudParts()
+        self._stream = MeshStream(config.global_frame, group_blocks)
         self._mesh_viewers = 0
-        self._published: dict[Publisher, tuple[int, int]] = {}  # -> version of the map
+        self._mesh_seen = (-1, mapper.label_set)  # version, and what its colours mean
         self._timers = []
         # Steady time: viewers also want the map while a bag's clock stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -49,10 +62,12 @@ class MapPublisher:
     def publish_cloud(self) -> None:
         """Publish cloud and legend if the map changed and one of them has a subscriber."""
         viewers = self._cloud.get_subscription_count() + self._legend.get_subscription_count()
-        if not viewers or not self._is_new(self._cloud):
+        if not viewers or self._cloud_parts.version == self._mapper.volume.version:
             return
         with self._mapper.times.stage("publish_cloud"):
-            surface = self._mapper.volume.extract_cloud()
+            parts = self._cloud_parts
+            parts.update(self._mapper.volume.cloud_since(parts.version))
+            surface = parts.whole()
             label_set = self._mapper.label_set
             colors = surface_colors(surface, label_set, self._config.color_mode)
             ros.publish(self._cloud, cloud_to_msg(surface, colors, self._header()))
@@ -68,22 +83,22 @@ class MapPublisher:
         if not viewers:
             return
         with self._mapper.times.stage("publish_mesh"):
-            if self._is_new(self._mesh):
-                surface = self._mapper.volume.extract_mesh()
-                colors = surface_colors(surface, self._mapper.label_set, self._config.color_mode)
-                self._stream.update(surface, colors)
+            self._follow_mesh()
             budget = 1e6 / 8 * self._config.bandwidth_limit_mbps / self._config.publish_mesh_rate_hz
             message = self._stream.next_message(int(budget), self._header().stamp)
             if message is not None:
                 ros.publish(self._mesh, message)
 
-    def _is_new(self, publisher: Publisher) -> bool:
-        """Whether the map changed since this was last asked for ``publisher``."""
-        # Fusing raises the first number, a reset lowers the second.
-        version = (self._mapper.ledger.fused, len(self._mapper.trajectory))
-        changed = self._published.get(publisher) != version
-        self._published[publisher] = version
-        return changed
+    def _follow_mesh(self) -> None:
+        """Bring the stream up to date with the map."""
+        label_set, (version, colored_by) = self._mapper.label_set, self._mesh_seen
+        if label_set is not colored_by:
+            version = -1  # everything gets its class colours
+        if version != self._mapper.volume.version:
+            change = self._mapper.volume.mesh_since(version)
+            colors = corner_colors(change.surface, label_set, self._config.color_mode)
+            self._stream.update(change, colors)
+            self._mesh_seen = (change.version, label_set)
 
     def _header(self) -> Header:
         trajectory = self._mapper.trajectory

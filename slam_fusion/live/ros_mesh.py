@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mesh -> MarkerArray, changed parts only and within a byte budget.
 
-The mesh is cut into cubic groups; each is one TRIANGLE_LIST marker with an id that stays. A marker
-carries three points and three colours per triangle, 120 bytes. As Python message objects 200 000
-triangles take about a second to build and serialise, so the bytes of the message are written
-straight from the arrays (``Publisher.publish`` takes serialised messages); a test holds them
-against rclpy's own serialisation.
+Blocks of the map are put together into cubic groups; each is one TRIANGLE_LIST marker with an id
+that stays. A marker carries three points and three colours per triangle, 120 bytes. As Python
+message objects 200 000 triangles take about a second to build and serialise, so the bytes of the
+message are written straight from the arrays (``Publisher.publish`` takes serialised messages); a
+test holds them against rclpy's own serialisation.
 """
 
 import struct
@@ -16,15 +16,18 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from visualization_msgs.msg import Marker
 
-from slam_fusion.frame import Surface
+from slam_fusion.frame import SurfaceChange
 
 TRIANGLE_BYTES = 3 * (3 * 8 + 4 * 4)
 """Bytes of one triangle in a marker: three points of float64, three RGBA colours of float32."""
 
 
+_Key = tuple[int, int, int]
+
+
 @dataclass(frozen=True, eq=False)
-class _Group:
-    """The triangles whose first corner lies in one cube."""
+class _Part:
+    """The triangles of one block."""
 
     points: np.ndarray  # (3M, 3) float32 metres
     colors: np.ndarray  # (3M, 3) uint8 RGB
@@ -34,46 +37,62 @@ class _Group:
 class MeshStream:
     """Remembers what was sent of a changing mesh, and what is still to be sent."""
 
-    def __init__(self, frame_id: str, group_size: float = 1.0) -> None:
+    def __init__(self, frame_id: str, group_blocks: int = 1) -> None:
         """Start with nothing sent.
 
         Args:
             frame_id: frame of the vertices.
-            group_size: edge of a group, metres.
+            group_blocks: edge of a group, in blocks.
         """
         self._frame_id = frame_id
-        self._group_size = group_size
-        self._groups: dict[tuple[int, int, int], _Group] = {}
-        self._ids: dict[tuple[int, int, int], int] = {}  # kept for ever, so that ids are stable
-        self._pending: dict[tuple[int, int, int], None] = {}  # in order of age
+        self._group_blocks = group_blocks
+        self._groups: dict[_Key, dict[_Key, _Part]] = {}  # group -> block -> its triangles
+        self._ids: dict[_Key, int] = {}  # of groups; kept for ever, so that ids are stable
+        self._pending: dict[_Key, None] = {}  # groups in order of age
 
     @property
     def pending_bytes(self) -> int:
         """Bytes that ``next_message`` still has to send, about."""
-        sizes = (len(self._groups[k].points) for k in self._pending if k in self._groups)
-        return sum(sizes) * TRIANGLE_BYTES // 3
+        return sum(self._cost(group) for group in self._pending)
 
-    def update(self, surface: Surface, colors: np.ndarray) -> None:
-        """Take the mesh as it is now; its changed, new and vanished groups become pending.
+    def update(self, change: SurfaceChange, colors: np.ndarray) -> None:
+        """Take what changed; the groups of blocks that differ from before become pending.
 
         Args:
-            surface: mesh with V vertices.
-            colors: (V, 3) uint8 RGB.
+            change: of the mesh, with M triangles in all.
+            colors: (M, 3, 3) uint8 RGB of each triangle's corners.
         """
-        groups = _split(surface, colors, self._group_size)
-        for key in self._groups.keys() - groups.keys():
-            self._pending.setdefault(key)
-        for key, group in groups.items():
-            old = self._groups.get(key)
-            if old is None or old.checksum != group.checksum:
-                self._pending.setdefault(key)
-                self._ids.setdefault(key, len(self._ids))
-        self._groups = groups
+        corners = change.surface.triangles.reshape(-1)
+        points, colors = change.surface.positions[corners], colors.reshape(-1, 3)
+        parts = {}
+        if change.restart:  # what does not come again is gone
+            parts = {block: slice(0) for group in self._groups.values() for block in group}
+        for block, _, triangles in change.parts():
+            parts[block] = slice(3 * triangles.start, 3 * triangles.stop)
+        for block, part in parts.items():
+            self._set(block, points[part], colors[part])
+
+    def _set(self, block: _Key, points: np.ndarray, colors: np.ndarray) -> None:
+        x, y, z = (coordinate // self._group_blocks for coordinate in block)
+        group = self._groups.setdefault((x, y, z), {})
+        checksum = zlib.crc32(colors.tobytes(), zlib.crc32(points.tobytes()))
+        old = group.pop(block, None)
+        if len(points):
+            # Copies: a view would keep all that came with it in memory.
+            group[block] = _Part(points.copy(), colors.copy(), checksum)
+        if checksum != (old.checksum if old else 0):  # that of no bytes is 0
+            self._ids.setdefault((x, y, z), len(self._ids))
+            self._pending.setdefault((x, y, z))
+
+    def _cost(self, group: _Key) -> int:
+        """Bytes of a group's triangles."""
+        return sum(len(p.points) for p in self._groups[group].values()) * TRIANGLE_BYTES // 3
 
     def resend_all(self) -> None:
         """Make the whole mesh pending: a new viewer has seen none of it."""
-        for key in self._groups:
-            self._pending.setdefault(key)
+        for key, parts in self._groups.items():
+            if parts:
+                self._pending.setdefault(key)
 
     def next_message(self, byte_budget: int, stamp: Time) -> bytes | None:
         """Serialise a MarkerArray of the groups that have waited longest.
@@ -91,38 +110,14 @@ class MeshStream:
         cdr, count = _CdrWriter(), 0
         cdr.number("I", 0)  # markers.size(), known at the end
         for key in list(self._pending):
-            group = self._groups.get(key)
-            cost = len(group.points) * TRIANGLE_BYTES // 3 if group else 0
-            if count and cdr.size + cost > byte_budget:
+            if count and cdr.size + self._cost(key) > byte_budget:
                 break
             del self._pending[key]
-            _write_marker(cdr, stamp, self._frame_id, self._ids[key], group)
+            parts = [part for _, part in sorted(self._groups[key].items())]
+            _write_marker(cdr, stamp, self._frame_id, self._ids[key], parts)
             count += 1
         cdr.patch(0, "I", count)
         return cdr.to_bytes()
-
-
-def _split(
-    surface: Surface, colors: np.ndarray, group_size: float
-) -> dict[tuple[int, int, int], _Group]:
-    """Sort the triangles into groups by their first corner; their order inside a group stays."""
-    if not len(surface.triangles):
-        return {}
-    first_corners = surface.positions[surface.triangles[:, 0]]
-    cells = np.floor(first_corners / group_size).astype(np.int32)  # (M, 3)
-    order = np.lexsort(cells.T)
-    cells = cells[order]
-    corners = surface.triangles[order].reshape(-1)  # (3M,)
-    points, corner_colors = surface.positions[corners], colors[corners]
-    starts = np.flatnonzero(np.r_[True, np.any(cells[1:] != cells[:-1], axis=1)])
-    ends = np.r_[starts[1:], len(cells)]
-    groups = {}
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        part = slice(3 * start, 3 * end)
-        checksum = zlib.crc32(corner_colors[part].tobytes(), zlib.crc32(points[part].tobytes()))
-        x, y, z = cells[start].tolist()
-        groups[x, y, z] = _Group(points[part], corner_colors[part], checksum)
-    return groups
 
 
 class _CdrWriter:
@@ -167,23 +162,23 @@ class _CdrWriter:
 
 
 def _write_marker(
-    cdr: _CdrWriter, stamp: Time, frame_id: str, marker_id: int, group: _Group | None
+    cdr: _CdrWriter, stamp: Time, frame_id: str, marker_id: int, parts: list[_Part]
 ) -> None:
-    """Write visualization_msgs/Marker: ADD with the group's triangles, or DELETE when None."""
+    """Write visualization_msgs/Marker: ADD with all triangles, or DELETE when there are none."""
     cdr.numbers("iI", stamp.sec, stamp.nanosec)
     cdr.string(frame_id)
     cdr.string("mesh")
-    action = Marker.ADD if group else Marker.DELETE
+    action = Marker.ADD if parts else Marker.DELETE
     cdr.numbers("iii", marker_id, Marker.TRIANGLE_LIST, action)
     cdr.numbers("ddddddd", 0, 0, 0, 0, 0, 0, 1)  # pose: identity
     cdr.numbers("ddd", 1, 1, 1)  # scale
     cdr.numbers("ffff", 1, 1, 1, 1)  # color; RViz hides markers of alpha 0
     cdr.numbers("iI?", 0, 0, False)  # lifetime: for ever; frame_locked
-    points = group.points if group else np.empty((0, 3), np.float32)
+    nothing = np.empty((0, 3))
+    points = np.concatenate([nothing, *(part.points for part in parts)])
     cdr.rows(points.astype("<f8"))
     rgba = np.ones((len(points), 4), "<f4")
-    if group:
-        rgba[:, :3] = group.colors / np.float32(255)
+    rgba[:, :3] = np.concatenate([nothing, *(part.colors for part in parts)]) / 255
     cdr.rows(rgba)
     cdr.string("")  # texture_resource
     cdr.numbers("iI", 0, 0)  # texture: header, format, data

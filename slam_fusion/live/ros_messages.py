@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map -> messages that stock RViz shows: the labelled point cloud and the class legend."""
+"""Map -> messages that stock RViz shows: labelled cloud, class legend; and the mesh's colours."""
 
 from array import array
 
@@ -50,6 +50,36 @@ def surface_colors(surface: Surface, label_set: LabelSet | None, color_mode: str
         return surface.colors
     unlabelled = (surface.labels == UNLABELLED)[:, None]
     return np.where(unlabelled, surface.colors, label_set.palette[surface.labels])
+
+
+def corner_colors(surface: Surface, label_set: LabelSet | None, color_mode: str) -> np.ndarray:
+    """Colour of every corner of every triangle, with sharp borders between classes.
+
+    In class colours the corners of a triangle share one: that of the class of two of them, else
+    of the most confident. Viewers blend the colours of corners, and what lies between the
+    colours of two classes may be that of a third.
+
+    Args:
+        surface: M triangles.
+        label_set: as for ``surface_colors``.
+        color_mode: likewise.
+
+    Returns:
+        (M, 3, 3) uint8 RGB.
+
+    Raises:
+        InvalidInput: unknown ``color_mode``.
+    """
+    labels = surface.labels[surface.triangles]  # (M, 3)
+    surest = np.argmax(surface.confidence[surface.triangles], axis=1)
+    label = np.take_along_axis(labels, surest[:, None], axis=1)[:, 0]
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        label = np.where(labels[:, one] == labels[:, other], labels[:, one], label)
+    colors = surface_colors(surface, None, color_mode)[surface.triangles]
+    if color_mode == "true" or label_set is None:
+        return colors
+    labelled = (label != UNLABELLED)[:, None, None]
+    return np.where(labelled, label_set.palette[label][:, None], colors)
 
 
 def cloud_to_msg(surface: Surface, colors: np.ndarray, header: Header) -> PointCloud2:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Voxel blocks in Open3D's hash map: growth ahead of need, within a memory limit.
 
-Open3D's tensor ``VoxelBlockGrid`` holds keys and buffers and extracts surfaces. On the CPU its
-buffers are seen from numpy without a copy, which is where our kernels write.
+Open3D's tensor ``VoxelBlockGrid`` holds keys and buffers. On the CPU its buffers are seen from
+numpy without a copy, which is where our kernels write.
 """
 
 import logging
@@ -13,7 +13,7 @@ import open3d as o3d
 
 from mtl_perception.conventions import DenseSlamError
 from slam_fusion.tsdf.evidence import SLOTS
-from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, pack_keys
+from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, pack_keys, unpack_keys
 
 BLOCK_VOXELS = BLOCK_SIDE**3
 BYTES_PER_VOXEL = 4 + 2 + 3 * 2 + SLOTS * (1 + 2)
@@ -42,15 +42,23 @@ class VoxelArrays(NamedTuple):
 
 
 class BlockStore:
-    """The blocks of one volume; rows of its buffers are stable until it grows."""
+    """The blocks of one volume; rows of its buffers are stable until it grows.
 
-    def __init__(self, voxel_size: float, memory_limit_mb: int) -> None:
+    Attributes:
+        voxels: the buffers, until it grows.
+        first_version: ``version`` when it was made, and empty.
+        version: grows whenever blocks are handed out to be written.
+    """
+
+    def __init__(self, voxel_size: float, memory_limit_mb: int, first_version: int = 0) -> None:
         """Start empty, with room for a small scene.
 
         Args:
             voxel_size: metres.
             memory_limit_mb: bound on the buffers, in MiB. While they grow the old ones exist
                 beside the new ones, so the peak is half as much again.
+            first_version: of an empty store that takes the place of another, one more than
+                that one's last: who follows its changes then sees that it is another.
         """
         self.block_limit = memory_limit_mb * 2**20 // BLOCK_BYTES
         float32, uint8, uint16 = o3d.core.float32, o3d.core.uint8, o3d.core.uint16
@@ -65,6 +73,8 @@ class BlockStore:
         )
         self._map = self.grid.hashmap()
         self.voxels = self._view()
+        self.first_version = self.version = first_version
+        self._changed_at = np.zeros(self.capacity, np.int64)  # version, by row
 
     @property
     def count(self) -> int:
@@ -79,6 +89,8 @@ class BlockStore:
     def activate(self, keys: np.ndarray) -> np.ndarray:
         """Return the buffer rows of blocks, making those that are new, with zeroed voxels.
 
+        They count as changed: rows are asked for to write into them.
+
         Args:
             keys: (B, 3) int32 block coordinates, distinct, B > 0.
 
@@ -88,13 +100,36 @@ class BlockStore:
         Raises:
             VolumeFull: there is no room for the new ones; nothing has changed.
         """
-        tensor = o3d.core.Tensor(keys)
-        rows, known = (found.numpy() for found in self._map.find(tensor))
-        if known.all():
-            return rows
-        self._make_room(self.count + int(np.count_nonzero(~known)))
-        self._map.activate(o3d.core.Tensor(keys[~known]))
-        return self._map.find(tensor)[0].numpy()  # growth moves old rows too
+        rows, known = self._find(keys)
+        if not known.all():
+            self._make_room(self.count + int(np.count_nonzero(~known)))
+            self._map.activate(o3d.core.Tensor(keys[~known]))
+            rows, _ = self._find(keys)  # growth moves old rows too
+        self.version += 1
+        self._changed_at[rows] = self.version
+        return rows
+
+    def changed_since(self, version: int) -> np.ndarray:
+        """Return the keys, (B, 3) int32 in any order, of blocks that changed after ``version``."""
+        rows = np.flatnonzero(self._changed_at > max(version, self.first_version))
+        return self._map.key_tensor().numpy()[rows]
+
+    def around(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of some blocks and of their 26 neighbours that exist.
+
+        Args:
+            keys: (B, 3) int32.
+
+        Returns:
+            (N, 3) int32 keys in lexicographic order and their (N,) int32 rows.
+        """
+        if len(keys) == 0:
+            return keys, np.empty(0, np.int32)
+        steps = np.stack(np.meshgrid(*[np.arange(-1, 2, dtype=np.int32)] * 3), axis=-1)
+        near = (keys[:, None] + steps.reshape(-1, 3)).reshape(-1, 3)
+        near = unpack_keys(np.unique(pack_keys(near)))
+        rows, known = self._find(near)
+        return near[known], rows[known]
 
     def sorted_blocks(self) -> tuple[np.ndarray, np.ndarray]:
         """Return all (B, 3) int32 keys in lexicographic order and their (B,) int32 rows."""
@@ -114,9 +149,19 @@ class BlockStore:
             capacity = self.capacity
             while capacity < needed:
                 capacity *= 2
+            keys, rows = self.sorted_blocks()
+            changed_at = self._changed_at[rows]
             self._map.reserve(min(capacity, self.block_limit))
             self.voxels = self._view()
+            self._changed_at = np.zeros(self.capacity, np.int64)
+            if len(keys):
+                self._changed_at[self._find(keys)[0]] = changed_at
             logger.info("volume grew to room for %d blocks", self.capacity)
+
+    def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the (B,) int32 rows of blocks, and (B,) bool: whether they exist."""
+        rows, known = self._map.find(o3d.core.Tensor(keys))
+        return rows.numpy(), known.numpy()
 
     def _view(self) -> VoxelArrays:
         tsdf, weight, color, label, evidence = (

@@ -1,59 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Surface extraction: Open3D finds the zero crossings, our kernel labels and colours them.
+"""Surface extraction: where the distance changes sign, with labels and colours; whole or in parts.
 
-Open3D's threads write vertices in any order; rows are put into a fixed order here, so that equal
-maps give byte-equal surfaces.
+The blocks' parts together are the whole, vertex for vertex: extracting the whole only merges the
+vertices on the seams and puts rows into a fixed order.
 """
 
-import numpy as np
-import open3d as o3d
+from typing import NamedTuple
 
-from slam_fusion.frame import Surface
+import numpy as np
+
+from slam_fusion.frame import Surface, SurfaceChange
 from slam_fusion.tsdf.block_store import BlockStore
 from slam_fusion.tsdf.kernels_blocks import make_table, pack_keys
 from slam_fusion.tsdf.kernels_extract import read_vertices
+from slam_fusion.tsdf.kernels_surface import block_surfaces
 
 
-def extract_cloud(store: BlockStore, voxel_size: float, min_weight: int) -> Surface:
-    """Extract the labelled point cloud; see ``SemanticVolume.extract_cloud``."""
-    if store.count == 0:
-        return _empty_surface()
-    cloud = store.grid.extract_point_cloud(min_weight - 0.5, -1)  # it takes weights above
-    positions, normals = _vertices(cloud.point)
-    return _finish(store, voxel_size, positions, normals, np.empty((0, 3), np.int32))
+def extract(store: BlockStore, voxel_size: float, min_weight: int, triangles: bool) -> Surface:
+    """Extract the whole labelled surface: a mesh, or a cloud when no triangles are wanted.
+
+    Args:
+        store: the blocks.
+        voxel_size: metres.
+        min_weight: observations that a voxel needs to count, at least 1.
+        triangles: False for the cloud, a point per voxel edge that the surface crosses.
+    """
+    keys, rows = store.sorted_blocks()
+    table = _table(keys, rows)
+    _, *shape = _shape(store, voxel_size, min_weight, triangles, keys, table)
+    return _finish(store, voxel_size, table, *in_fixed_order(*shape))
 
 
-def extract_mesh(store: BlockStore, voxel_size: float, min_weight: int) -> Surface:
-    """Extract the labelled mesh; see ``SemanticVolume.extract_mesh``."""
-    if store.count == 0:
-        return _empty_surface()
-    mesh = store.grid.extract_triangle_mesh(min_weight - 0.5, -1)
-    if "positions" not in mesh.vertex or "indices" not in mesh.triangle:
-        return _empty_surface()
-    positions, normals = _vertices(mesh.vertex)
-    return _finish(store, voxel_size, positions, normals, mesh.triangle.indices.numpy())
+def extract_changed(
+    store: BlockStore, voxel_size: float, min_weight: int, triangles: bool, since: int
+) -> SurfaceChange:
+    """Extract the parts of the blocks that changed after version ``since``, and their neighbours.
+
+    What a block gives depends on its neighbours too. Other arguments as in ``extract``.
+    """
+    keys, _ = store.around(store.changed_since(since))
+    table = _table(*store.around(keys))
+    starts, *shape = _shape(store, voxel_size, min_weight, triangles, keys, table)
+    surface = _finish(store, voxel_size, table, *shape)
+    return SurfaceChange(store.version, since < store.first_version, keys, starts, surface)
 
 
-def _vertices(attributes: o3d.t.geometry.TensorMap) -> tuple[np.ndarray, np.ndarray]:
-    if "positions" not in attributes:
-        return np.empty((0, 3), np.float32), np.empty((0, 3), np.float32)
-    # Adding 0 turns -0.0, which differs in its bytes only, into 0.0.
-    return attributes.positions.numpy() + np.float32(0), attributes.normals.numpy() + np.float32(0)
+class _Table(NamedTuple):
+    """Packed keys of blocks for ``slot_of``, and their buffer rows beside them."""
+
+    packed: np.ndarray  # (2**n,) int64
+    rows: np.ndarray  # (2**n,) int32
+
+
+def _table(keys: np.ndarray, rows: np.ndarray) -> _Table:
+    packed, index = make_table(pack_keys(keys))
+    return _Table(packed, rows[index] if len(rows) else index)
+
+
+def _shape(
+    store: BlockStore,
+    voxel_size: float,
+    min_weight: int,
+    with_triangles: bool,
+    keys: np.ndarray,
+    table: _Table,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Extract blocks: starts (B + 1, 2), positions (N, 3), normals (N, 3), triangles (M, 3)."""
+
+    def run(starts: np.ndarray, vertices: int, triangles: int) -> tuple[np.ndarray, ...]:
+        positions, normals = (np.empty((vertices, 3), np.float32) for _ in range(2))
+        shape = (positions, normals, np.empty((triangles, 3), np.int32))
+        counts = block_surfaces(
+            np.ascontiguousarray(keys),
+            tuple(table),
+            min_weight,
+            float(voxel_size),
+            store.voxels.tsdf,
+            store.voxels.weight,
+            starts,
+            shape,
+        )
+        return counts, *shape
+
+    counts, *_ = run(np.zeros((1, 2), np.int64), 0, 0)
+    starts = np.zeros((len(keys) + 1, 2), np.int64)
+    if with_triangles:
+        np.cumsum(counts[:, :2], axis=0, out=starts[1:])
+    else:
+        np.cumsum(counts[:, 2], out=starts[1:, 0])
+    _, positions, normals, triangles = run(starts, int(starts[-1, 0]), int(starts[-1, 1]))
+    return starts, positions, normals, triangles
 
 
 def _finish(
     store: BlockStore,
     voxel_size: float,
+    table: _Table,
     positions: np.ndarray,
     normals: np.ndarray,
     triangles: np.ndarray,
 ) -> Surface:
-    positions, normals, triangles = in_fixed_order(positions, normals, triangles)
-    keys, rows = store.sorted_blocks()
-    table, index = make_table(pack_keys(keys))
-    colors, labels, confidence = read_vertices(
-        positions, voxel_size, table, rows[index], store.voxels
-    )
+    colors, labels, confidence = read_vertices(positions, voxel_size, *table, store.voxels)
     return Surface(positions, normals, colors, labels, confidence, triangles)
 
 
@@ -89,14 +136,3 @@ def _sorted_triangles(triangles: np.ndarray, positions: np.ndarray) -> np.ndarra
     is_new = np.ones(len(triangles), bool)
     is_new[1:] = np.any(triangles[1:] != triangles[:-1], axis=1)
     return np.ascontiguousarray(triangles[is_new])
-
-
-def _empty_surface() -> Surface:
-    return Surface(
-        positions=np.empty((0, 3), np.float32),
-        normals=np.empty((0, 3), np.float32),
-        colors=np.empty((0, 3), np.uint8),
-        labels=np.empty(0, np.uint8),
-        confidence=np.empty(0, np.float32),
-        triangles=np.empty((0, 3), np.int32),
-    )
