@@ -12,10 +12,12 @@ from typing import Any
 from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
 from slam_fusion.mapper import Mapper
+from slam_fusion.objects import find_objects
 from slam_fusion.output import legend
 from slam_fusion.output.map_io import save_map, snapshot
 from slam_fusion.output.ply import write_ply
 from slam_fusion.output.render import render_views
+from slam_fusion.output.viewpoints import estimate_up
 from slam_fusion.trajectory import Trajectory
 
 MAP_FILE = "map.npz"
@@ -73,8 +75,8 @@ def export_folder(
     """Write everything that a mapping run leaves behind.
 
     Files: ``map.npz``, ``mesh.ply`` and ``cloud.ply`` in true colours, ``mesh_classes.ply`` in
-    class colours, ``trajectory.txt`` (TUM, fused frames), ``ledger.csv``, ``legend.json``,
-    ``pictures/*.png``, ``summary.json``.
+    class colours, ``objects.json``, ``trajectory.txt`` (TUM, fused frames), ``ledger.csv``,
+    ``legend.json``, ``pictures/*.png``, ``summary.json``.
 
     Args:
         out: existing folder.
@@ -105,7 +107,9 @@ def export_folder(
     if mapper.label_set:
         _write_text(out / "legend.json", mapper.label_set.to_json())
         write_ply(out / "mesh_classes.ply", mesh, legend.class_colors(mesh, mapper.label_set))
-        files += [out / "legend.json", out / "mesh_classes.ply"]
+        up = estimate_up(trajectory.T_world_camera, mesh.normals)
+        _write_text(out / "objects.json", find_objects(mesh, mapper.label_set, up).to_json())
+        files += [out / name for name in ("legend.json", "mesh_classes.ply", "objects.json")]
     if len(mesh.triangles):
         (out / "pictures").mkdir(exist_ok=True)
         with times.stage("draw"):
