@@ -31,6 +31,7 @@ class FusionNodeConfig(MapperConfig):
     color_mode: str = "class"  # what cloud and mesh show: class or true
     publish_cloud_rate_hz: float = 1.0  # 0 = never
     publish_mesh_rate_hz: float = 1.0  # 0 = never
+    publish_objects_rate_hz: float = 0.2  # 0 = never; needs the whole mesh each time
     bandwidth_limit_mbps: float = 30.0  # of the mesh topic, megabits per second
     mesh_group_size: float = 1.0  # edge of the mesh's parts, metres; made whole blocks
     output_folder: str = "."  # where save_map and save_mesh write
@@ -59,6 +60,7 @@ class FusionNodeConfig(MapperConfig):
             ("pose_max_gap", 0.001, 60.0),
             ("publish_cloud_rate_hz", 0.0, 30.0),
             ("publish_mesh_rate_hz", 0.0, 30.0),
+            ("publish_objects_rate_hz", 0.0, 30.0),
             ("bandwidth_limit_mbps", 0.1, 1e5),
             ("mesh_group_size", 0.1, 100.0),
         ):

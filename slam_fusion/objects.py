@@ -159,9 +159,9 @@ def upright_box(points: np.ndarray, up: np.ndarray) -> Box:
     inside = (points - middle) @ R_box_world.T
     low, high = inside.min(axis=0), inside.max(axis=0)
     x, y, z = map(float, middle + R_box_world.T @ ((low + high) / 2))
+    qx, qy, qz, qw = map(float, quat_xyzw_from_matrix(R_box_world.T))
     length, width, height = map(float, high - low)
-    quat_xyzw = tuple(map(float, quat_xyzw_from_matrix(R_box_world.T)))
-    return Box((x, y, z), quat_xyzw, (length, width, height))
+    return Box((x, y, z), (qx, qy, qz, qw), (length, width, height))
 
 
 def _area(positions: np.ndarray, triangles: np.ndarray) -> float:

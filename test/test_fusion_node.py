@@ -17,7 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from mtl_perception import ros
 from mtl_perception.conventions import Intrinsics, InvalidInput
@@ -318,7 +318,15 @@ def test_saving_into_a_folder_that_cannot_be_made_is_answered_in_words(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "rig", [{"publish_cloud_rate_hz": 10.0, "publish_mesh_rate_hz": 10.0}], indirect=True
+    "rig",
+    [
+        {
+            "publish_cloud_rate_hz": 10.0,
+            "publish_mesh_rate_hz": 10.0,
+            "publish_objects_rate_hz": 10.0,
+        }
+    ],
+    indirect=True,
 )
 def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
     rig.fuse_a_wall()
@@ -327,17 +335,24 @@ def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
         ("semantic_cloud", PointCloud2),
         ("mesh", MarkerArray),
         ("legend", MarkerArray),
+        ("objects", MarkerArray),
     ):
         rig.camera.create_subscription(
             message_type, f"/fusion/{name}", lambda m, n=name: seen.update({n: m}), ros.LATCHED
         )
-    rig.spin_until(lambda: len(seen) == 3)
+    rig.spin_until(lambda: len(seen) == 4)
     assert seen["semantic_cloud"].width > 100
     assert seen["semantic_cloud"].header.frame_id == "odom"
     assert ros.stamp_ns(seen["semantic_cloud"].header) == START_NS + (MIN_WEIGHT - 1) * 33 * MS
     corners = [p.z for m in seen["mesh"].markers for p in m.points]
     assert len(corners) > 100 and max(abs(z - WALL_Z) for z in corners) < 0.01
     assert [m.text for m in seen["legend"].markers if m.text] == ["wall"]
+    assert [m.action for m in seen["objects"].markers] == [Marker.DELETEALL]  # walls are stuff
+    parts = {m.id for m in seen["mesh"].markers}
+    rig.call("reset")
+    rig.spin_until(lambda: {m.action for m in seen["mesh"].markers} == {Marker.DELETE})
+    assert {m.id for m in seen["mesh"].markers} == parts
+    rig.spin_until(lambda: seen["semantic_cloud"].width == 0)
 
 
 def test_diagnostics_count_frames_and_say_what_is_missing(rig, monkeypatch):

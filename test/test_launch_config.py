@@ -136,6 +136,7 @@ def test_rviz_shows_the_topics_of_the_nodes_with_plain_displays():
         "/fusion/mesh": "MarkerArray",
         "/fusion/semantic_cloud": "PointCloud2",
         "/fusion/legend": "MarkerArray",
+        "/fusion/objects": "MarkerArray",
         "/perception/semantic/overlay": "Image",
         "image": "Image",
     }

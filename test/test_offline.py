@@ -102,6 +102,8 @@ def test_a_recording_becomes_a_folder_that_says_it_all(tmp_path):
     with (out / "ledger.csv").open() as file:
         assert [row["outcome"] for row in csv.DictReader(file)].count("bad_image") == 1
     assert LabelSet.from_json((out / "legend.json").read_text()) == TOY
+    (door,) = json.loads((out / "objects.json").read_text())["objects"]  # the wall is stuff
+    assert door["name"] == "door" and door["area_m2"] == pytest.approx(by_name["door"], rel=0.1)
     for picture in ("dollhouse", "plan", "inside"):
         assert cv2.imread(str(out / "pictures" / f"{picture}.png")) is not None
     on_disk = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}

@@ -21,6 +21,8 @@ from mtl_perception.labels import LabelClass, LabelSet
 from slam_fusion.frame import Surface, SurfaceChange
 from slam_fusion.live.ros_mesh import TRIANGLE_BYTES, MeshStream
 from slam_fusion.live.ros_messages import cloud_to_msg, corner_colors, legend_to_msg, surface_colors
+from slam_fusion.live.ros_objects import objects_to_msg
+from slam_fusion.objects import Box, MapObject, ObjectList
 
 WALL, CHAIR = 0, 7
 LABELS = LabelSet(
@@ -111,6 +113,18 @@ def test_true_mode_and_a_map_without_label_set_show_the_true_colours():
 def test_an_unknown_color_mode_is_refused_by_name():
     with pytest.raises(InvalidInput, match="rainbow"):
         surface_colors(fake_surface([]), LABELS, "rainbow")
+
+
+def test_objects_are_boxes_where_they_stand_and_names_above_them():
+    box = Box((1.0, 2.0, 0.5), (0.0, 0.0, 0.6, 0.8), (0.5, 0.4, 0.0))
+    chair = MapObject(CHAIR, "chair", box, box.volume, 1.5, 0.87, 99)
+    msg = objects_to_msg(ObjectList((0.0, 0.0, 1.0), (chair,)), LABELS, Header(frame_id="odom"))
+    clear, cube, name = msg.markers
+    assert clear.action == Marker.DELETEALL
+    assert (cube.type, cube.pose.position.y, cube.pose.orientation.z) == (Marker.CUBE, 2.0, 0.6)
+    assert (cube.scale.x, cube.scale.y) == (0.5, 0.4) and 0 < cube.scale.z < 0.01
+    assert name.text == "chair 87 %" and name.pose.position.z > 0.5
+    assert (cube.color.r, cube.color.g) == pytest.approx((200 / 255, 100 / 255))
 
 
 def test_legend_names_only_the_classes_on_the_map():

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes the map while it grows: cloud, mesh and legend, when it changed and somebody looks.
+"""Publishes the map while it grows: cloud, mesh, legend, objects, when it changed and one looks.
 
 Only what changed is extracted. The cloud is then sent whole, for that is what one latched message
-must be; of the mesh what changed.
+must be; of the mesh what changed. Objects, which are not local, are found anew, less often.
 """
 
 import time
 from collections.abc import Callable
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
@@ -23,16 +24,21 @@ from slam_fusion.live.ros_messages import (
     legend_to_msg,
     surface_colors,
 )
+from slam_fusion.live.ros_objects import objects_to_msg
 from slam_fusion.mapper import Mapper
 from slam_fusion.node_config import FusionNodeConfig
+from slam_fusion.objects import find_objects
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
+
+UP = np.array([0.0, 0.0, 1.0])
+"""REP 103: z of ``global_frame`` points up."""
 
 MAX_SHARE = 0.2
 """Share of the time that publishing may take: it runs between frames, in the same thread."""
 
 
 class MapPublisher:
-    """Latched topics ``~/semantic_cloud``, ``~/mesh`` and ``~/legend`` of one mapper's map."""
+    """Latched topics of one map: ``~/semantic_cloud``, ``~/mesh``, ``~/legend``, ``~/objects``."""
 
     def __init__(self, node: Node, config: FusionNodeConfig, mapper: Mapper) -> None:
         """Create the topics, and a timer for each that is not switched off."""
@@ -41,11 +47,13 @@ class MapPublisher:
         self._cloud = node.create_publisher(PointCloud2, "~/semantic_cloud", ros.LATCHED)
         self._legend = node.create_publisher(MarkerArray, "~/legend", ros.LATCHED)
         self._mesh = node.create_publisher(MarkerArray, "~/mesh", ros.LATCHED)
+        self._objects = node.create_publisher(MarkerArray, "~/objects", ros.LATCHED)
         block_size = BLOCK_SIDE * config.voxel_size
         group_blocks = max(1, round(config.mesh_group_size / block_size))
         self._cloud_parts = CloudParts()
         self._stream = MeshStream(config.global_frame, group_blocks)
         self._mesh_viewers = 0
+        self._objects_version = -1
         self._mesh_seen = (-1, mapper.label_set)  # version, and what its colours mean
         self._timers = []
         # Steady time: viewers also want the map while a bag's clock stands still.
@@ -53,6 +61,7 @@ class MapPublisher:
         for rate_hz, publish in (
             (config.publish_cloud_rate_hz, self.publish_cloud),
             (config.publish_mesh_rate_hz, self.publish_mesh),
+            (config.publish_objects_rate_hz, self.publish_objects),
         ):
             if rate_hz > 0:
                 self._timers.append(
@@ -88,6 +97,17 @@ class MapPublisher:
             message = self._stream.next_message(int(budget), self._header().stamp)
             if message is not None:
                 ros.publish(self._mesh, message)
+
+    def publish_objects(self) -> None:
+        """Publish the objects on the map if it changed and there is a subscriber."""
+        volume, label_set = self._mapper.volume, self._mapper.label_set
+        is_new = self._objects_version != volume.version
+        if label_set is None or not is_new or not self._objects.get_subscription_count():
+            return
+        with self._mapper.times.stage("publish_objects"):
+            self._objects_version = volume.version
+            found = find_objects(volume.extract_mesh(), label_set, UP)
+            ros.publish(self._objects, objects_to_msg(found, label_set, self._header()))
 
     def _follow_mesh(self) -> None:
         """Bring the stream up to date with the map."""
