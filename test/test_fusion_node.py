@@ -348,11 +348,25 @@ def test_a_late_viewer_gets_cloud_mesh_and_legend(rig):
     assert len(corners) > 100 and max(abs(z - WALL_Z) for z in corners) < 0.01
     assert [m.text for m in seen["legend"].markers if m.text] == ["wall"]
     assert [m.action for m in seen["objects"].markers] == [Marker.DELETEALL]  # walls are stuff
-    parts = {m.id for m in seen["mesh"].markers}
+
+
+@pytest.mark.parametrize(
+    "rig", [{"publish_cloud_rate_hz": 10.0, "publish_mesh_rate_hz": 10.0}], indirect=True
+)
+def test_after_a_reset_viewers_are_left_with_nothing(rig):
+    shown, points = {}, []
+
+    def on_mesh(msg):
+        shown.update({m.id: m.action for m in msg.markers})
+
+    rig.camera.create_subscription(MarkerArray, "/fusion/mesh", on_mesh, ros.LATCHED)
+    rig.camera.create_subscription(
+        PointCloud2, "/fusion/semantic_cloud", lambda m: points.append(m.width), ros.LATCHED
+    )
+    rig.fuse_a_wall()
+    rig.spin_until(lambda: Marker.ADD in shown.values() and points and points[-1] > 100)
     rig.call("reset")
-    rig.spin_until(lambda: {m.action for m in seen["mesh"].markers} == {Marker.DELETE})
-    assert {m.id for m in seen["mesh"].markers} == parts
-    rig.spin_until(lambda: seen["semantic_cloud"].width == 0)
+    rig.spin_until(lambda: set(shown.values()) == {Marker.DELETE} and points[-1] == 0)
 
 
 def test_diagnostics_count_frames_and_say_what_is_missing(rig, monkeypatch):
