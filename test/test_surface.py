@@ -190,6 +190,19 @@ def test_parts_renewed_as_the_map_grows_are_together_the_whole_surface(kind):
     assert_same(viewer.whole(), getattr(volume, f"extract_{kind}")(min_weight=1))
 
 
+def test_a_change_of_one_block_renews_its_neighbours_for_they_share_the_seams():
+    volume = field_volume(sphere, (3, 3, 3))
+    viewer = Viewer(volume.mesh_since)
+    viewer.look()
+    row = int(volume._store.activate(np.array([[1, 1, 0]], np.int32))[0])
+    voxels = slice(4096 * row, 4096 * (row + 1))
+    volume._store.voxels.tsdf[voxels] += np.linspace(0.02, 0.1, 4096, dtype=np.float32)
+    volume._store.voxels.color[voxels] = 256 * 200 + 1
+    change = viewer.look()
+    assert np.array_equal(np.unique(change.keys[:, 2]), [0, 1]) and len(change.keys) == 18
+    assert_same(viewer.whole(), volume.extract_mesh(min_weight=1))
+
+
 def test_growth_of_the_buffers_forgets_no_change_and_invents_none():
     volume = SemanticVolume(CONFIG)
     viewer = Viewer(volume.mesh_since)
