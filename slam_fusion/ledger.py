@@ -39,6 +39,7 @@ class Outcome(str, Enum):
     DEPTH_EMPTY = "depth_empty"
     DEPTH_UNIT = "depth_unit"
     VOLUME_FULL = "volume_full"
+    PAGE_DAMAGED = "page_damaged"
     RATE_LIMIT = "rate_limit"
     PAUSED = "paused"
     RESET = "reset"

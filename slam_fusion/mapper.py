@@ -15,7 +15,7 @@ from slam_fusion.ledger import Ledger, Outcome
 from slam_fusion.poses import PoseNever, PoseNotYet, PoseSource
 from slam_fusion.sync import FrameQueue
 from slam_fusion.timing import StageTimes
-from slam_fusion.volume import SemanticVolume, VolumeConfig, VolumeFull
+from slam_fusion.volume import PageError, SemanticVolume, VolumeConfig, VolumeFull
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,8 @@ class Mapper:
                     block_count = self.volume.integrate(placed, T_world_camera)
             except VolumeFull as error:
                 outcome, detail = Outcome.VOLUME_FULL, str(error)
+            except PageError as error:
+                outcome, detail = Outcome.PAGE_DAMAGED, str(error)
             except InvalidInput as error:  # finite and rigid, but beyond the volume's reach
                 outcome, detail = Outcome.BAD_POSE, str(error)
             else:

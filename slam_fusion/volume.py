@@ -3,6 +3,7 @@
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from mtl_perception.conventions import Intrinsics, InvalidInput
 from slam_fusion.frame import Frame, Surface, SurfaceChange
 from slam_fusion.geometry import invert_se3
 from slam_fusion.tsdf import surface
-from slam_fusion.tsdf.block_store import BLOCK_BYTES, BLOCK_VOXELS, BYTES_PER_VOXEL, BlockStore
+from slam_fusion.tsdf.block_store import BLOCK_BYTES, BYTES_PER_VOXEL, BlockStore, VoxelArrays
 from slam_fusion.tsdf.block_store import VolumeFull as VolumeFull  # part of this module's face
 from slam_fusion.tsdf.kernels_blocks import (
     BLOCK_SIDE,
@@ -25,7 +26,9 @@ from slam_fusion.tsdf.kernels_blocks import (
 from slam_fusion.tsdf.kernels_extract import surface_voxels
 from slam_fusion.tsdf.kernels_integrate import integrate_blocks
 from slam_fusion.tsdf.kernels_raycast import raycast_depth
-from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState
+from slam_fusion.tsdf.spill import PageError as PageError
+from slam_fusion.tsdf.volume_state import StateStream, VolumeConfig, VolumeState
+from slam_fusion.tsdf.whole_map import array_batches, block_batches
 
 LABEL_BAND_VOXELS = 3.0
 """Labels are taken this near to the surface. Wider, silhouettes smear onto what lies behind;
@@ -44,17 +47,38 @@ class SemanticVolume:
     def __init__(self, config: VolumeConfig) -> None:
         """Start empty."""
         self.config = config
-        self._store = BlockStore(config.voxel_size, config.memory_limit_mb)
+        self._store = self._empty_store(first_version=0)
 
     def __repr__(self) -> str:
         """Parameters and fill."""
         parameters = ", ".join(f"{name}={getattr(self.config, name)}" for name in _PARAMETERS)
-        return f"SemanticVolume({parameters}; {self.block_count} of {self.block_capacity} blocks)"
+        blocks = f"{self._store.count} of {self.block_capacity} blocks, {self.paged_count} on disk"
+        return f"SemanticVolume({parameters}; {blocks})"
 
     @property
     def block_count(self) -> int:
-        """Blocks in use."""
-        return self._store.count
+        """Blocks of the map, in memory and on disk."""
+        return self._store.count + self.paged_count
+
+    @property
+    def paged_count(self) -> int:
+        """Blocks that wait on disk."""
+        return self._store.paged_count
+
+    @property
+    def page_outs(self) -> int:
+        """Blocks written to disk since the volume was empty."""
+        return self._store.page_outs
+
+    @property
+    def page_ins(self) -> int:
+        """Blocks that came back from disk since the volume was empty."""
+        return self._store.page_ins
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that the volume takes on disk."""
+        return self._store.disk_bytes
 
     @property
     def block_capacity(self) -> int:
@@ -78,8 +102,7 @@ class SemanticVolume:
 
     def reset(self) -> None:
         """Forget everything and give the memory back."""
-        config, next_version = self.config, self._store.version + 1
-        self._store = BlockStore(config.voxel_size, config.memory_limit_mb, next_version)
+        self._store = self._empty_store(self._store.version + 1)
 
     def integrate(self, frame: Frame, T_world_camera: np.ndarray) -> int:
         """Fuse one frame.
@@ -94,7 +117,8 @@ class SemanticVolume:
             ``min_depth..max_depth``, and then nothing has changed.
 
         Raises:
-            VolumeFull: its blocks exceed the memory limit; nothing has changed.
+            VolumeFull: its blocks exceed the limits of memory and disk; nothing has changed.
+            PageError: a block does not come back from disk; nothing has changed.
             InvalidInput: the pose is not finite or too far from the origin.
         """
         T_world_camera = np.asarray(T_world_camera, np.float64)
@@ -124,6 +148,9 @@ class SemanticVolume:
 
         Args:
             min_weight: least observations of both voxels of the edge, at least 1.
+
+        Raises:
+            PageError: a block does not come back from disk.
         """
         return surface.extract(self._store, self.config.voxel_size, min_weight, triangles=False)
 
@@ -163,7 +190,13 @@ class SemanticVolume:
 
         Returns:
             (H, W) float32 metres in ``min_depth..max_depth``, 0 where no surface is met.
+
+        Raises:
+            VolumeFull: the blocks in view do not fit in memory.
+            PageError: one of them does not come back from disk.
         """
+        if self.paged_count:
+            self._bring_into_view(camera, T_world_camera)
         keys, rows = self._store.sorted_blocks()
         table, index = make_table(pack_keys(keys))
         rows = rows[index] if len(rows) else index
@@ -185,41 +218,62 @@ class SemanticVolume:
         Returns:
             (N, 3) int32 global voxel coordinates in lexicographic order; (N,) uint8 labels.
         """
-        keys, rows = self._store.sorted_blocks()
         limit = np.float32(1 / self.config.truncation_voxels)
-        coordinates, labels = surface_voxels(keys, rows, limit, self._store.voxels)
+        keys = self._store.sorted_keys()
+        found = [(np.empty((0, 3), np.int32), np.empty(0, np.uint8))]
+        first = 0
+        for batch in block_batches(self._store, keys):
+            rows = np.arange(len(batch.tsdf), dtype=np.int32)
+            flat = VoxelArrays(*(array.reshape(-1, *array.shape[2:]) for array in batch))
+            found.append(surface_voxels(keys[first : first + len(rows)], rows, limit, flat))
+            first += len(rows)
+        coordinates, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort(coordinates.T[::-1])
         return coordinates[order], labels[order]
 
     def state_hash(self) -> str:
         """Hex sha256 of all voxels in the order of their blocks' keys; equal for equal maps."""
         digest = hashlib.sha256(struct.pack("<2d", self.config.voxel_size, self.config.truncation))
-        keys, rows = self._store.sorted_blocks()
+        keys = self._store.sorted_keys()
         digest.update(keys.tobytes())
-        for row in rows.tolist():
-            for array in self._store.voxels:
-                digest.update(array[row * BLOCK_VOXELS : (row + 1) * BLOCK_VOXELS].data)
+        for batch in block_batches(self._store, keys):
+            for block in zip(*batch, strict=True):
+                for array in block:
+                    digest.update(array.data)
         return digest.hexdigest()
 
     def to_state(self) -> VolumeState:
-        """Copy the volume into plain arrays, for files."""
-        keys, rows = self._store.sorted_blocks()
-        arrays = (_as_blocks(array)[rows] for array in self._store.voxels)
+        """Copy the volume into plain arrays."""
+        return self.stream().to_state()
+
+    def stream(self) -> StateStream:
+        """Read the volume array by array, for files; valid until the volume changes."""
         config = VolumeConfig(**{name: getattr(self.config, name) for name in _PARAMETERS})
-        return VolumeState(config, keys, *arrays)
+        keys = self._store.sorted_keys()
+
+        def batches(name: str) -> Iterator[np.ndarray]:
+            index = VoxelArrays._fields.index(name)
+            for batch in array_batches(self._store, keys, index):
+                yield _as_blocks(batch.reshape(-1, *batch.shape[2:]))
+
+        return StateStream(config, keys, batches)
 
     @classmethod
-    def from_state(cls, state: VolumeState) -> "SemanticVolume":
+    def from_state(cls, state: VolumeState | StateStream) -> "SemanticVolume":
         """Rebuild a volume that goes on fusing where ``to_state`` left it.
 
         Raises:
-            VolumeFull: the state is larger than its own memory limit.
+            VolumeFull: the state is larger than its own limits of memory and disk.
         """
         volume = cls(state.config)
-        if len(state.block_keys):
-            rows = volume._store.activate(state.block_keys)
-            for name, array in volume._store.voxels._asdict().items():
-                _as_blocks(array)[rows] = getattr(state, name)
+        store, first = volume._store, 0
+        for batch in zip(*map(state.batches, VoxelArrays._fields), strict=True):
+            for start in range(0, len(batch[0]), store.block_limit):
+                part = slice(start, start + store.block_limit)
+                rows = store.activate(state.block_keys[first:][: len(batch[0])][part])
+                for target, array in zip(store.voxels, batch, strict=True):
+                    _as_blocks(target)[rows] = array[part]
+            first += len(batch[0])
         return volume
 
     @classmethod
@@ -233,6 +287,33 @@ class SemanticVolume:
         volume.extract_mesh(min_weight=1)
         volume.occupied_voxels()
         volume.render_depth(camera, np.eye(4))
+
+    def _empty_store(self, first_version: int) -> BlockStore:
+        config = self.config
+        return BlockStore(
+            config.voxel_size,
+            config.memory_limit_mb,
+            config.disk_limit_mb,
+            config.page_folder,
+            first_version,
+        )
+
+    def _bring_into_view(self, camera: Intrinsics, T_world_camera: np.ndarray) -> None:
+        """Page in what a camera may see of the map."""
+        keys = self._store.sorted_keys()
+        size = BLOCK_SIDE * self.config.voxel_size
+        T_camera_world = invert_se3(T_world_camera)
+        centres = (keys + 0.5) * size @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
+        radius = size * np.sqrt(3) / 2
+        # Five planes bound the view: normals point inwards, all but the last through the camera.
+        planes = [(camera.fx, 0, camera.cx + 0.5), (0, camera.fy, camera.cy + 0.5)]
+        planes += [(-camera.fx, 0, camera.width - camera.cx - 0.5)]
+        planes += [(0, -camera.fy, camera.height - camera.cy - 0.5)]
+        normals = np.array(planes) / np.linalg.norm(planes, axis=1)[:, None]
+        in_view = np.all(centres @ normals.T > -radius, axis=1)
+        in_view &= centres[:, 2] < self.config.max_depth + radius
+        if in_view.any():
+            self._store.bring(keys[in_view])
 
     def _touched_keys(
         self, images: "_Images", camera: Intrinsics, T_world_camera: np.ndarray

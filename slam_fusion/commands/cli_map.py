@@ -36,6 +36,7 @@ def map_command(
     depth_source: flags.DepthSourceName = None,
     edge_rejection: flags.EdgeRejection = None,
     memory_limit_mb: flags.MemoryLimit = None,
+    disk_limit_mb: flags.DiskLimit = None,
     global_frame: flags.GlobalFrame = None,
     camera_frame: flags.CameraFrame = None,
     depth_topic: flags.DepthTopic = None,
@@ -71,6 +72,7 @@ def map_command(
             depth_source=depth_source,
             edge_rejection=edge_rejection,
             memory_limit_mb=memory_limit_mb,
+            disk_limit_mb=disk_limit_mb,
             global_frame=global_frame,
             camera_frame=camera_frame,
         )

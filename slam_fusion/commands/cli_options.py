@@ -72,6 +72,9 @@ EdgeRejection = Annotated[
     float | None, flag("Jump of depth that drops a pixel between surfaces; 0 = off.", MAP, "0.05")
 ]
 MemoryLimit = Annotated[int | None, flag("Memory that the volume may take, MiB.", MAP, "2048")]
+DiskLimit = Annotated[
+    int | None, flag("Disk for what does not fit in memory, MiB; 0 = none.", MAP, "16384")
+]
 
 LabelSetName = Annotated[
     str | None, flag("Meaning of recorded ids: a built-in set, .yaml or colour .csv.", LABELS)

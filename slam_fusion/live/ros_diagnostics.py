@@ -2,8 +2,8 @@
 """The fusion node's health, once a second: on /diagnostics, and in the log when something is wrong.
 
 The status is called ``fusion: map``. Its level is OK, WARN (frames were dropped in the last second,
-or an input is silent) or ERROR (the map is full); its message says why. Its values are numbers as
-text: see ``FusionDiagnostics._values``.
+or an input is silent) or ERROR (the map is full or damaged); its message says why. Its values are
+numbers as text: see ``FusionDiagnostics._values``.
 """
 
 import logging
@@ -74,7 +74,7 @@ class FusionDiagnostics:
         ]
         if time.monotonic() - self._started > SILENCE_S:
             messages += self._inputs.problems()
-        if Outcome.VOLUME_FULL in counts:
+        if Outcome.VOLUME_FULL in counts or Outcome.PAGE_DAMAGED in counts:
             return DiagnosticStatus.ERROR, messages
         return (DiagnosticStatus.WARN if messages else DiagnosticStatus.OK), messages
 
@@ -93,6 +93,10 @@ class FusionDiagnostics:
             "blocks": str(volume.block_count),
             "block_capacity": str(volume.block_capacity),
             "memory_mb": f"{volume.memory_bytes / 2**20:.1f}",
+            "paged_blocks": str(volume.paged_count),
+            "page_outs": str(volume.page_outs),
+            "page_ins": str(volume.page_ins),
+            "disk_mb": f"{volume.disk_bytes / 2**20:.1f}",
             "label_set": mapper.label_set.name if mapper.label_set else "",
         }
         if mapper.trajectory:

@@ -43,7 +43,11 @@ class Summary:
     classes: tuple[legend.ClassShare, ...]  # largest first
     map_hash: str
     blocks: int
+    paged_blocks: int  # of them, on disk
+    page_outs: int  # blocks written to disk while mapping and exporting
+    page_ins: int  # blocks that came back
     memory_mb: float
+    disk_mb: float
     bytes_per_voxel: float
     files: dict[str, int]  # bytes by name, of what this run wrote beside the summary
     config: dict[str, Any]
@@ -129,7 +133,11 @@ def export_folder(
         classes=classes,
         map_hash=mapper.volume.state_hash(),
         blocks=mapper.volume.block_count,
+        paged_blocks=mapper.volume.paged_count,
+        page_outs=mapper.volume.page_outs,
+        page_ins=mapper.volume.page_ins,
         memory_mb=round(mapper.volume.memory_bytes / 2**20, 2),
+        disk_mb=round(mapper.volume.disk_bytes / 2**20, 2),
         bytes_per_voxel=mapper.volume.bytes_per_voxel,
         files={p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(files)},
         config=asdict(mapper.config),

@@ -10,9 +10,10 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +21,13 @@ from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
 from mtl_perception.labels import LabelSet
 from slam_fusion.geometry import ROTATION_TOLERANCE
-from slam_fusion.tsdf.evidence import SLOTS
-from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
-from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState
+from slam_fusion.tsdf.volume_state import (
+    FILE_PARAMETERS,
+    StateStream,
+    VolumeConfig,
+    VolumeState,
+    voxel_layout,
+)
 
 if TYPE_CHECKING:
     from slam_fusion.mapper import Mapper
@@ -30,7 +35,6 @@ if TYPE_CHECKING:
 FORMAT = "dense_semantic_slam map"
 VERSION = 1
 MAX_HEADER_BYTES = 1 << 20
-_VOXELS = (BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE)
 _CHUNK_BYTES = 1 << 20
 # What the zip, JSON and dataclass layers raise on damaged or forged bytes.
 _DAMAGE = (
@@ -56,7 +60,7 @@ class MapFileError(DenseSlamError):
 class SavedMap:
     """All that a map file holds."""
 
-    state: VolumeState
+    state: VolumeState | StateStream  # what was loaded is a VolumeState
     label_set: LabelSet | None
     global_frame: str  # TF name of the frame that the map is in
     stamps_ns: np.ndarray  # (N,) int64, of the fused frames, rising
@@ -66,12 +70,15 @@ class SavedMap:
 
 
 def snapshot(mapper: "Mapper", provenance: dict[str, Any]) -> SavedMap:
-    """Take all of a mapper that a map file keeps; ``provenance`` holds JSON values."""
+    """Take all of a mapper that a map file keeps; ``provenance`` holds JSON values.
+
+    The voxels are not copied: it is valid until the mapper fuses or forgets a frame.
+    """
     poses = mapper.poses_by_stamp()
     stamps_ns = np.array([stamp_ns for stamp_ns, _ in poses], np.int64)
     T_world_camera = np.array([T for _, T in poses], np.float64).reshape(-1, 4, 4)
     return SavedMap(
-        state=mapper.volume.to_state(),
+        state=mapper.volume.stream(),
         label_set=mapper.label_set,
         global_frame=mapper.config.global_frame,
         stamps_ns=stamps_ns,
@@ -90,16 +97,16 @@ def save_map(path: Path, saved: SavedMap) -> int:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    arrays = _arrays(saved)
+    state = saved.state
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "config": {f.name: getattr(saved.state.config, f.name) for f in fields(VolumeConfig)},
+        "config": {name: getattr(state.config, name) for name in FILE_PARAMETERS},
         "label_set": None if saved.label_set is None else json.loads(saved.label_set.to_json()),
         "global_frame": saved.global_frame,
         "ledger": saved.ledger_counts,
         "provenance": saved.provenance,
-        "blocks": len(saved.state.block_keys),
+        "blocks": len(state.block_keys),
         "poses": len(saved.stamps_ns),
     }
     with atomic_file(path) as file:
@@ -108,10 +115,12 @@ def save_map(path: Path, saved: SavedMap) -> int:
             # Entries opened by name are dated 1980, so equal maps give equal bytes.
             with archive.open("header.json", "w") as entry:
                 entry.write(json.dumps(header, indent=1).encode())
-            for name, array in arrays.items():
+            for name, (dtype, shape) in _layout(
+                len(state.block_keys), len(saved.stamps_ns)
+            ).items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    entry.write(_npy_header(array.dtype, array.shape))
-                    entry.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+                    entry.write(_npy_header(dtype, shape))
+                    _write_array(entry, _pieces(saved, name), name, dtype, shape)
         file.seek(0, 2)
         return file.tell()
 
@@ -130,7 +139,7 @@ def load_map(path: Path, memory_limit_mb: int = 4096) -> SavedMap:
         with zipfile.ZipFile(path) as archive:
             header = _read_header(archive)
             arrays = _read_arrays(archive, header, memory_limit_mb << 20)
-        config = VolumeConfig(**header["config"])
+        config = _read_config(header["config"])
         label_set = header["label_set"]
         return SavedMap(
             state=VolumeState(config=config, **{n: arrays[n] for n in _state_names()}),
@@ -149,30 +158,47 @@ def load_map(path: Path, memory_limit_mb: int = 4096) -> SavedMap:
         ) from error
 
 
+def _read_config(values: dict[str, Any]) -> VolumeConfig:
+    # A stranger's file must not say where on this machine blocks are written.
+    if strange := sorted(set(values) - set(FILE_PARAMETERS)):
+        raise MapFileError(f"config holds {strange[:12]}, which no map has")
+    return VolumeConfig(**values)
+
+
 def _state_names() -> list[str]:
     return [f.name for f in fields(VolumeState) if f.name != "config"]
 
 
-def _arrays(saved: SavedMap) -> dict[str, np.ndarray]:
-    arrays = {name: getattr(saved.state, name) for name in _state_names()}
-    arrays["stamps_ns"] = saved.stamps_ns
-    arrays["T_world_camera"] = saved.T_world_camera
-    wanted = _layout(len(arrays["block_keys"]), len(saved.stamps_ns))
-    for name, (dtype, shape) in wanted.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
-            raise MapFileError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, not {shape}")
-    return arrays
+def _pieces(saved: SavedMap, name: str) -> Iterator[np.ndarray]:
+    """Yield an array of a map, part by part along its first axis."""
+    if name in voxel_layout(0):
+        return saved.state.batches(name)
+    return iter([getattr(saved.state if name == "block_keys" else saved, name)])
+
+
+def _write_array(
+    entry: IO[bytes],
+    pieces: Iterator[np.ndarray],
+    name: str,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+) -> None:
+    count = 0
+    for piece in pieces:
+        if piece.dtype != dtype or piece.shape[1:] != shape[1:]:
+            raise MapFileError(f"{name} is {piece.dtype} {piece.shape}, not {dtype} {shape}")
+        count += len(piece)
+        if piece.size:
+            entry.write(np.ascontiguousarray(piece).data.cast("B"))
+    if count != shape[0]:
+        raise MapFileError(f"{name} has {count} rows, not {shape[0]}")
 
 
 def _layout(blocks: int, poses: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """Type and shape of every array of a map."""
     return {
         "block_keys": (np.dtype("<i4"), (blocks, 3)),
-        "tsdf": (np.dtype("<f4"), (blocks, *_VOXELS)),
-        "weight": (np.dtype("<u2"), (blocks, *_VOXELS)),
-        "color": (np.dtype("<u2"), (blocks, *_VOXELS, 3)),
-        "label": (np.dtype("u1"), (blocks, *_VOXELS, SLOTS)),
-        "evidence": (np.dtype("<u2"), (blocks, *_VOXELS, SLOTS)),
+        **{name: (dtype, shape) for name, (shape, dtype) in voxel_layout(blocks).items()},
         "stamps_ns": (np.dtype("<i8"), (poses,)),
         "T_world_camera": (np.dtype("<f8"), (poses, 4, 4)),
     }

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from slam_fusion.frame import Surface, SurfaceChange
-from slam_fusion.tsdf.block_store import BlockStore
+from slam_fusion.tsdf.block_store import BlockStore, VoxelArrays
 from slam_fusion.tsdf.kernels_blocks import make_table, pack_keys
 from slam_fusion.tsdf.kernels_extract import read_vertices
 from slam_fusion.tsdf.kernels_surface import block_surfaces
+from slam_fusion.tsdf.whole_map import windows
 
 
 def extract(store: BlockStore, voxel_size: float, min_weight: int, triangles: bool) -> Surface:
@@ -24,11 +25,20 @@ def extract(store: BlockStore, voxel_size: float, min_weight: int, triangles: bo
         voxel_size: metres.
         min_weight: observations that a voxel needs to count, at least 1.
         triangles: False for the cloud, a point per voxel edge that the surface crosses.
+
+    Raises:
+        PageError: a block does not come back from disk.
     """
-    keys, rows = store.sorted_blocks()
-    table = _table(keys, rows)
-    _, *shape = _shape(store, voxel_size, min_weight, triangles, keys, table)
-    return _finish(store, voxel_size, table, *in_fixed_order(*shape))
+    _, whole = _extract(store, voxel_size, min_weight, triangles, store.sorted_keys())
+    kept, rows = _fixed_order(whole.positions, whole.normals, whole.triangles)
+    return Surface(
+        whole.positions[kept],
+        whole.normals[kept],
+        whole.colors[kept],
+        whole.labels[kept],
+        whole.confidence[kept],
+        rows,
+    )
 
 
 def extract_changed(
@@ -38,11 +48,25 @@ def extract_changed(
 
     What a block gives depends on its neighbours too. Other arguments as in ``extract``.
     """
-    keys, _ = store.around(store.changed_since(since))
-    table = _table(*store.around(keys))
-    starts, *shape = _shape(store, voxel_size, min_weight, triangles, keys, table)
-    surface = _finish(store, voxel_size, table, *shape)
+    keys = store.around(store.changed_since(since))
+    starts, surface = _extract(store, voxel_size, min_weight, triangles, keys)
     return SurfaceChange(store.version, since < store.first_version, keys, starts, surface)
+
+
+def _extract(
+    store: BlockStore, voxel_size: float, min_weight: int, triangles: bool, keys: np.ndarray
+) -> tuple[np.ndarray, Surface]:
+    """Extract blocks one after the other: starts (B + 1, 2) of each, see ``SurfaceChange``."""
+    starts, parts = [np.zeros((1, 2), np.int64)], []
+    for own, near, rows, voxels in windows(store, keys):
+        table = _table(near, rows)
+        ends, *shape = _shape(voxels, voxel_size, min_weight, triangles, own, table)
+        shape[2] += np.int32(starts[-1][-1, 0])
+        starts.append(ends[1:] + starts[-1][-1])
+        values = read_vertices(shape[0], voxel_size, *table, voxels)
+        parts.append((*shape[:2], *values, shape[2]))
+    columns = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+    return np.concatenate(starts), Surface(*columns)
 
 
 class _Table(NamedTuple):
@@ -58,7 +82,7 @@ def _table(keys: np.ndarray, rows: np.ndarray) -> _Table:
 
 
 def _shape(
-    store: BlockStore,
+    voxels: VoxelArrays,
     voxel_size: float,
     min_weight: int,
     with_triangles: bool,
@@ -75,8 +99,8 @@ def _shape(
             tuple(table),
             min_weight,
             float(voxel_size),
-            store.voxels.tsdf,
-            store.voxels.weight,
+            voxels.tsdf,
+            voxels.weight,
             starts,
             shape,
         )
@@ -92,18 +116,6 @@ def _shape(
     return starts, positions, normals, triangles
 
 
-def _finish(
-    store: BlockStore,
-    voxel_size: float,
-    table: _Table,
-    positions: np.ndarray,
-    normals: np.ndarray,
-    triangles: np.ndarray,
-) -> Surface:
-    colors, labels, confidence = read_vertices(positions, voxel_size, *table, store.voxels)
-    return Surface(positions, normals, colors, labels, confidence, triangles)
-
-
 def in_fixed_order(
     positions: np.ndarray, normals: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,6 +129,14 @@ def in_fixed_order(
     Returns:
         The same three, triangles as int32.
     """
+    kept, triangles = _fixed_order(positions, normals, triangles)
+    return positions[kept], normals[kept], triangles
+
+
+def _fixed_order(
+    positions: np.ndarray, normals: np.ndarray, triangles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which vertices are kept, in order, and the triangles; see ``in_fixed_order``."""
     order = np.lexsort((*normals.T[::-1], *positions.T[::-1]))
     ordered = positions[order]
     is_new = np.ones(len(order), bool)
@@ -124,7 +144,7 @@ def in_fixed_order(
     new_index = np.empty(len(order), np.int32)
     new_index[order] = np.cumsum(is_new, dtype=np.int32) - 1
     kept = order[is_new]
-    return positions[kept], normals[kept], _sorted_triangles(new_index[triangles], positions[kept])
+    return kept, _sorted_triangles(new_index[triangles], positions[kept])
 
 
 def _sorted_triangles(triangles: np.ndarray, positions: np.ndarray) -> np.ndarray:
