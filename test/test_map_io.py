@@ -130,6 +130,8 @@ def test_a_zip_bomb_is_refused_by_its_size(path):
         ({"poses": 2**31}, "poses = 2147483648"),
         ({"config": {"voxel_size": -1.0}}, "voxel_size"),
         ({"config": {"no_such": 1}}, "no_such"),
+        ({"config": {"page_folder": "/"}}, "page_folder"),
+        ({"config": {"disk_limit_mb": 2**24}}, "disk_limit_mb"),
         ({"label_set": {"name": "x"}}, "not a readable map"),
         ({"ledger": 3}, "not a readable map"),
     ],

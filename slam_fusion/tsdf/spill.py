@@ -79,7 +79,7 @@ class Spill:
                     self._free.append(self._file_slots)
                     self._file_slots += 1
                 slot = self._free.pop()
-                written[key] = slot, tuple(zlib.crc32(array) for array in arrays)
+                written[key] = slot, tuple(zlib.crc32(_bytes(array)) for array in arrays)
                 self._write_slot(slot, arrays)
         except OSError:
             self._free += [slot for slot, _ in written.values()]
@@ -103,7 +103,7 @@ class Spill:
             count = os.preadv(self._open(), [_bytes(array)], at)
         except OSError as error:
             raise PageError(f"{self._where(key, slot)} cannot be read: {error.strerror}") from error
-        if count != array.nbytes or zlib.crc32(array) != checksums[index]:
+        if count != array.nbytes or zlib.crc32(_bytes(array)) != checksums[index]:
             raise PageError(f"{self._where(key, slot)} is damaged: it came back changed")
 
     def drop(self, keys: Sequence[int]) -> None:
@@ -146,4 +146,4 @@ def folder_problem(folder: str) -> str:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array).cast("B")
+    return array.data.cast("B")
