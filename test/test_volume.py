@@ -210,22 +210,31 @@ def test_label_noise_of_thirty_percent_is_voted_away():
     assert np.mean(surface.labels[inside] == want[inside]) > 0.999
 
 
-def test_confidence_weighs_the_votes_and_gives_the_probability():
-    surface = fused(
-        fake_frame(1.0, labels=1, confidence=0.25),
-        fake_frame(1.0, labels=1, confidence=0.25),
-        fake_frame(1.0, labels=2, confidence=1.0),
-    ).extract_cloud(min_weight=1)
+def test_confidence_weighs_the_votes():
+    doubtful, certain = fake_frame(1.0, labels=1, confidence=0.25), fake_frame(1.0, labels=2)
+    surface = fused(doubtful, doubtful, certain).extract_cloud(min_weight=1)
     assert np.all(surface.labels == 2)
-    assert np.allclose(surface.confidence, 2 / 3, atol=1e-3)
+    assert np.all(fused(doubtful, doubtful).extract_cloud(min_weight=1).labels == 1)
+
+
+def test_the_map_is_surer_of_what_more_views_say_and_less_of_what_they_dispute():
+    def confidence(*labels):
+        frames = [fake_frame(1.0, labels=label) for label in labels]
+        return fused(*frames).extract_cloud(min_weight=1).confidence
+
+    disputed, once, often = confidence(2, 1, 2), confidence(2), confidence(*[2] * 20)
+    assert disputed.max() < once.min() and once.max() < often.min()
+    assert disputed.min() > 0.5 and often.max() < 1
 
 
 @pytest.mark.parametrize("label", [254, 255])
 def test_unlabelled_pixels_add_no_evidence(label):
-    volume = fused(fake_frame(1.0, labels=7), fake_frame(1.0, labels=label))
-    surface = volume.extract_cloud(min_weight=1)
-    assert np.all(surface.labels == 7) and np.all(surface.confidence == 1)
-    assert np.all(fused(fake_frame(1.0, labels=label)).extract_cloud(min_weight=1).labels == 255)
+    labelled, unlabelled = fake_frame(1.0, labels=7), fake_frame(1.0, labels=label)
+    both = fused(labelled, unlabelled).extract_cloud(min_weight=1)
+    alone = fused(labelled).extract_cloud(min_weight=1)
+    assert np.all(both.labels == 7) and np.allclose(both.confidence, alone.confidence, atol=1e-4)
+    nothing = fused(unlabelled).extract_cloud(min_weight=1)
+    assert np.all(nothing.labels == 255) and np.all(nothing.confidence == 0)
 
 
 def test_labels_do_not_reach_a_wall_behind_the_object():
