@@ -163,3 +163,19 @@ def test_what_the_runtime_lacks_is_named(
 ) -> None:
     with pytest.raises(ModelUnsupported, match=message):
         OpenVinoNetwork(file, device, precision, 1)
+
+
+def test_a_network_may_be_dropped_in_another_thread_and_signals_still_work():
+    script = """
+import os, signal, threading
+import numpy as np
+from mtl_perception.predictor import Predictor, PredictorConfig
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+held = [Predictor(PredictorConfig(model="rooms", runtime="openvino"))]
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout == "heard\n", run.stderr

@@ -3,6 +3,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,8 @@ class OpenVinoNetwork(GraphNetwork):
         """
         if device not in ("auto", "cpu"):
             raise ModelUnsupported(f"{path}: device {device!r}; OpenVINO runs on the CPU here")
-        graph, core = read_graph(path), openvino.Core()
-        precision = _choose(precision, graph.quantised, has_bf16(core), path)
+        graph, core = read_graph(path), _core()
+        precision = _choose(precision, graph.quantised, has_bf16(), path)
         options = {
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
@@ -82,6 +83,17 @@ class OpenVinoNetwork(GraphNetwork):
         return [last.get_tensor(task).data.copy() for task in self._wanted]
 
 
+@cache
+def _core() -> openvino.Core:
+    """Return the one core, which lives as long as the process.
+
+    Its CPU plugin gives the thread that loads it another stack for signals. Unloaded from another
+    thread, as by a node that changes its network in the background, it leaves that thread with
+    memory that is gone: the next Ctrl-C would be a segmentation fault.
+    """
+    return openvino.Core()
+
+
 def _parts(core: openvino.Core, content: bytes, split: bool) -> list[openvino.Model]:
     """Return the network, or what comes until ``EXACT_UNTIL`` and what comes from there on.
 
@@ -104,9 +116,9 @@ def _parts(core: openvino.Core, content: bytes, split: bool) -> list[openvino.Mo
     return [first, openvino.Model(rest.get_results(), [entry], "rest")]
 
 
-def has_bf16(core: openvino.Core | None = None) -> bool:
+def has_bf16() -> bool:
     """Whether the CPU multiplies bf16 numbers itself (AVX512_BF16, AMX)."""
-    return "BF16" in (core or openvino.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _choose(precision: str, quantised: bool, bf16: bool, path: Path) -> str:
