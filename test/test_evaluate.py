@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from mtl_perception.conventions import UNLABELLED, Intrinsics, InvalidInput
-from slam_fusion.evaluation.evaluate import LABEL_REACH, Truth, evaluate_map, seen_points
+from slam_fusion.evaluation.evaluate import (
+    LABEL_REACH,
+    Truth,
+    evaluate_map,
+    seen_points,
+    truth_of_mesh,
+)
 from slam_fusion.evaluation.evaluate_masks import (
     MaskReport,
     MaskView,
@@ -50,20 +56,25 @@ def square_truth(n: int = 40) -> Truth:
     return Truth(SQUARE, TWO_TRIANGLES, points, (points[:, 0] > 0.5).astype(np.uint8) ^ 1)
 
 
+def scores_at(report, threshold):
+    return next(d for d in report.distances if d.threshold == threshold)
+
+
 def test_shifted_plane_has_exactly_the_shift_as_error():
-    report = evaluate_map(fake_surface(grid(40, z=0.03), np.zeros(1600)), square_truth(), NAMES)
+    report = evaluate_map(fake_surface(grid(40, z=0.025), np.zeros(1600)), square_truth(), NAMES)
     for value in (report.error_mean, report.error_median, report.error_rms, report.gap_mean):
-        assert value == pytest.approx(0.03, abs=1e-6)
-    near, far = report.distances
-    assert (near.precision, near.recall, near.f_score) == (0, 0, 0)
-    assert (far.precision, far.recall, far.f_score) == (1, 1, 1)
+        assert value == pytest.approx(0.025, abs=1e-6)
+    assert [d.threshold for d in report.distances] == [0.01, 0.02, 0.03, 0.05, 0.1]
+    for d in report.distances:
+        share = float(d.threshold > 0.025)
+        assert (d.precision, d.recall, d.f_score) == (share, share, share)
 
 
 def test_half_a_map_is_accurate_but_half_complete():
     half = grid(40)
     half = half[half[:, 1] < 0.5]
     report = evaluate_map(fake_surface(half, np.zeros(len(half))), square_truth(), NAMES)
-    near = report.distances[0]
+    near = scores_at(report, 0.02)
     assert near.precision == 1
     assert near.recall == pytest.approx(0.5, abs=0.026)  # the next row lies within 2.5 cm
     assert near.f_score == pytest.approx(2 * near.recall / (1 + near.recall))
@@ -73,7 +84,7 @@ def test_mesh_covers_between_its_vertices():
     mesh = fake_surface(SQUARE + np.float32([0, 0, 0.01]), [1, 1, 1, 1], TWO_TRIANGLES)
     report = evaluate_map(mesh, square_truth(), NAMES)
     assert report.gap_mean == pytest.approx(0.01, abs=1e-6)
-    assert report.distances[0].recall == 1
+    assert scores_at(report, 0.02).recall == 1
 
 
 def test_distances_and_labels_equal_brute_force():
@@ -86,7 +97,7 @@ def test_distances_and_labels_equal_brute_force():
     error = positions[:, 2]  # all above the square
     assert report.error_mean == pytest.approx(error.mean(), abs=1e-6)
     assert report.error_rms == pytest.approx(np.sqrt((error**2).mean()), abs=1e-6)
-    assert report.distances[1].precision == pytest.approx((error <= 0.05).mean())
+    assert scores_at(report, 0.05).precision == pytest.approx((error <= 0.05).mean())
     right = labelled = known = recalled = 0
     for point, label in zip(seen, seen_labels, strict=True):
         distance = [np.linalg.norm(point - p) for p in positions]
@@ -97,7 +108,7 @@ def test_distances_and_labels_equal_brute_force():
         found = labels[int(np.argmin(distance))] if min(distance) <= LABEL_REACH else UNLABELLED
         labelled += found != UNLABELLED
         right += found == label
-    assert report.distances[1].recall == pytest.approx(recalled / 60)
+    assert scores_at(report, 0.05).recall == pytest.approx(recalled / 60)
     assert report.labels.count == known
     assert report.labels.labelled == pytest.approx(labelled / known)
     assert report.labels.accuracy == pytest.approx(right / labelled)
@@ -125,6 +136,50 @@ def test_class_scores_equal_brute_force():
     assert {c.id for c in scores.classes} == {0, 1, 2}
     assert scores.mean_iou == pytest.approx(np.mean(ious))
     assert [c.count for c in scores.classes] == sorted(c.count for c in scores.classes)[::-1]
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180])
+def test_normals_agree_by_the_cosine_of_their_angle_whichever_side_they_are_on(degrees):
+    angle = np.radians(degrees)
+    cloud = fake_surface(grid(20), np.ones(400))
+    cloud.normals[:] = np.float32([np.sin(angle), 0, np.cos(angle)])
+    report = evaluate_map(cloud, square_truth(20), NAMES)
+    assert report.normal_consistency == pytest.approx(abs(np.cos(angle)), abs=1e-6)
+
+
+def test_calibration_is_of_the_labelled_points_with_a_true_class():
+    """Confidence 0.9 on the wall half, which is right, and on the floor half, which is wrong."""
+    cloud = fake_surface(grid(40), np.zeros(1600))
+    cloud.confidence[:] = 0.9
+    calibration = evaluate_map(cloud, square_truth(), NAMES).calibration
+    assert calibration.pixels == 1600
+    assert calibration.ece == pytest.approx(0.4) == calibration.overconfidence
+    cloud.labels[:] = UNLABELLED
+    assert evaluate_map(cloud, square_truth(), NAMES).calibration is None
+
+
+def test_points_of_a_true_mesh_are_spread_by_its_area_and_carry_its_labels():
+    corners = np.float32([[0, 0, 0], [4, 0, 0], [4, 1, 0], [0, 1, 0]])
+    small = np.float32([[9, 0, 0], [9.5, 0, 0], [9.5, 1, 0]])
+    mesh = fake_surface(
+        np.concatenate([corners, small]),
+        [1, 1, 1, 1, 0, 0, 0],
+        np.concatenate([TWO_TRIANGLES, [[4, 5, 6]]]),
+    )
+    truth = truth_of_mesh(mesh)
+    assert len(truth.seen) == pytest.approx(4.25 / 0.02**2, abs=1)
+    on_small = truth.seen[:, 0] >= 9
+    assert np.mean(on_small) == pytest.approx(0.25 / 4.25, rel=0.01)
+    assert np.array_equal(truth.seen_labels, np.where(on_small, 0, 1))
+    # A quarter of a square metre anywhere on the large square has its share of the points.
+    counts, *_ = np.histogram2d(*truth.seen[~on_small, :2].T, bins=(8, 2), range=[(0, 4), (0, 1)])
+    assert np.all(np.abs(counts - 625) < 40)
+    assert np.all(truth.seen[:, 2] == 0) and truth.seen[:, :2].min() >= 0
+
+
+def test_a_true_mesh_without_triangles_is_refused():
+    with pytest.raises(InvalidInput, match="no triangles"):
+        truth_of_mesh(fake_surface(SQUARE, [1, 1, 1, 1]))
 
 
 def test_nothing_labelled_gives_zeros_not_nan():

@@ -71,6 +71,9 @@ DepthSourceName = Annotated[
 EdgeRejection = Annotated[
     float | None, flag("Jump of depth that drops a pixel between surfaces; 0 = off.", MAP, "0.05")
 ]
+MaxRate = Annotated[
+    float | None, flag("Frames fused per second at most, by stamps; 0 = all.", MAP, "0.0")
+]
 MemoryLimit = Annotated[int | None, flag("Memory that the volume may take, MiB.", MAP, "2048")]
 DiskLimit = Annotated[
     int | None, flag("Disk for what does not fit in memory, MiB; 0 = none.", MAP, "16384")

@@ -32,6 +32,21 @@ class SurfaceRays:
         """Return (N,) float32 metres from (N, 3) points to the nearest point of the surface."""
         return self._scene.compute_distance(Tensor(points.astype(np.float32))).numpy()
 
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the surface's nearest point for each of (N, 3) points.
+
+        Returns:
+            (N,) float32 metres to it, and (N, 3) float32 unit normal of its triangle; 0, 0, 0
+            where the triangle has no area.
+        """
+        points = points.astype(np.float32)
+        found = self._scene.compute_closest_points(Tensor(points))
+        normals = found["primitive_normals"].numpy()
+        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), 0)
+        distance = np.linalg.norm(found["points"].numpy() - points, axis=1)
+        return distance, normals.astype(np.float32)
+
     def look(
         self, intrinsics: Intrinsics, T_world_camera: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

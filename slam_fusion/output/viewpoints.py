@@ -97,7 +97,9 @@ def plan_view(
 
 
 def inside_views(T_world_camera: np.ndarray, intrinsics: Intrinsics, count: int = 12) -> list[View]:
-    """Candidate views along the way that the camera went, evenly spread."""
+    """Candidate views along the way that the camera went, evenly spread; none without a way."""
+    if len(T_world_camera) == 0:
+        return []
     rows = np.unique(np.linspace(0, len(T_world_camera) - 1, count).astype(int))
     return [View("inside", T_world_camera[row], intrinsics, through_backs=False) for row in rows]
 
