@@ -28,7 +28,8 @@ class PredictorConfig:
     model: str = "rooms-kitchen"  # name in models.MODELS, or a file
     device: str = "auto"  # auto, cpu, cuda
     precision: str = "auto"  # auto, or what the file's runtime has: int8, fp32, bf16, fp16
-    runtime: str = "auto"  # auto: the fastest installed; or litert, onnx, openvino, torch, cuda
+    runtime: str = "auto"  # auto: the fastest installed; or litert, onnx, openvino, cuda, tensorrt,
+    # torch, torch-eager, torch-compile
     threads: int = 2  # CPU threads; 0 = one for each core
     label_set: str = ""  # set of the labels that come out; "" = the network's own. For a file that
     # does not say it, nor the registry: the set its channels are in

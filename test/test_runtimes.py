@@ -10,7 +10,7 @@ import pytest
 
 from mtl_perception.inference import runtimes
 from mtl_perception.inference.runtimes import best_runtime, cuda_devices, open_network
-from mtl_perception.models import ModelUnsupported
+from mtl_perception.models import ModelUnsupported, find_model
 
 
 @pytest.fixture
@@ -22,6 +22,12 @@ def install(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(runtimes, "cuda_devices", lambda: 0)
 
     return only
+
+
+@pytest.fixture
+def packaged() -> Path:
+    """A network that comes with the package."""
+    return find_model("rooms")
 
 
 EVERYTHING = ("openvino", "onnxruntime", "onnx", "safetensors", "torch", "ai_edge_litert")
@@ -69,37 +75,62 @@ def test_a_machine_without_a_driver_has_no_cuda_devices() -> None:
     assert cuda_devices() == 0
 
 
-def test_tensorrt_comes_before_cuda_and_cuda_before_the_processor() -> None:
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    import onnxruntime
+def test_onnx_runtime_takes_the_provider_of_the_device() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
-    from mtl_perception.inference.onnx_network import CPU, CUDA, TENSORRT, choose_providers
+    from mtl_perception.inference.onnx_network import CPU, CUDA, choose_provider
 
-    here = onnxruntime.get_available_providers()
     known = onnxruntime.get_all_providers()
-    assert {CPU, CUDA, TENSORRT} <= set(known)  # the names are those of ONNX Runtime
-    assert choose_providers("cpu", here) == [CPU]
-    assert choose_providers("auto", known) == choose_providers("cuda", known)
-    assert choose_providers("cuda", known) == [TENSORRT, CUDA, CPU]
-    assert choose_providers("cuda", [CPU, CUDA]) == [CUDA, CPU]
-    assert choose_providers("auto", [CPU]) == [CPU]
-    assert choose_providers("cpu", known) == [CPU]
+    assert {CPU, CUDA} <= set(known)  # the names are those of ONNX Runtime
+    assert choose_provider("cpu", known) == (CPU, {})
+    assert choose_provider("auto", [CPU]) == (CPU, {})
+    assert choose_provider("auto", [CUDA, CPU]) == choose_provider("cuda:0", [CUDA, CPU])
+    assert choose_provider("cuda:2", known) == (CUDA, {"device_id": 2, "use_tf32": 0})
     with pytest.raises(ModelUnsupported, match="device 'cuda'; ONNX Runtime has CPUExecution"):
-        choose_providers("cuda", [CPU])
-    with pytest.raises(ModelUnsupported, match="device 'tpu'"):
-        choose_providers("tpu", known)
+        choose_provider("cuda", [CPU])
+    for device in ("tpu", "cuda:", "cuda:x", "cuda:-1"):
+        with pytest.raises(ModelUnsupported, match=f"device '{device}'"):
+            choose_provider(device, known)
+
+
+def test_tensorrt_is_used_where_it_is_and_asked_for_by_name() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+
+    from mtl_perception.inference.onnx_network import CPU, CUDA
+    from mtl_perception.inference.tensorrt_network import TENSORRT, tensorrt_options
+
+    known = onnxruntime.get_all_providers()
+    assert TENSORRT in known
+    options = tensorrt_options("cuda:1", known)
+    assert list(options) == [TENSORRT, CUDA, CPU]
+    assert options[TENSORRT]["device_id"] == options[CUDA]["device_id"] == 1
+    assert tensorrt_options("auto", known)[TENSORRT]["device_id"] == 0
+    with pytest.raises(ModelUnsupported, match="device 'cpu'; TensorRT runs on cuda"):
+        tensorrt_options("cpu", known)
+    with pytest.raises(ModelUnsupported, match="TensorrtExecutionProvider comes with onnxruntime"):
+        tensorrt_options("auto", [CPU, CUDA])
+
+
+def test_tensorrt_that_is_not_there_is_an_error(packaged: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("TensorRT is here")
+    with pytest.raises(ModelUnsupported, match="runtime 'tensorrt': ONNX Runtime has .*CPU"):
+        open_network(packaged, None, "auto", "auto", 1, "tensorrt")
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch: see docs/installation.md")
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs onnxscript")
-def test_networks_without_a_graph_of_ours_are_exported_on_the_way(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_networks_without_a_graph_of_ours_are_exported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from joint_networks import lively_network
 
     from mtl_perception.labels import LABEL_SETS
+    from mtl_perception.networks import export
     from mtl_perception.networks.checkpoint import save_network
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "net.safetensors"
     save_network(path, lively_network("pad-net-nyud-alexnet"), LABEL_SETS["nyu40"])
     rgb = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
@@ -109,3 +140,6 @@ def test_networks_without_a_graph_of_ours_are_exported_on_the_way(
     assert np.abs(by_graph - by_torch).max() < 1e-4 * np.abs(by_torch).max()
     said = [record.getMessage() for record in caplog.records if record.name == runtimes.__name__]
     assert [f"{path}: {name} on cpu in fp32; as asked for" for name in ("onnx", "torch")] == said
+    monkeypatch.delattr(export, "to_onnx")  # not needed any more
+    again = open_network(path, None, "cpu", "fp32", 1, "onnx")(rgb).scores.values
+    np.testing.assert_array_equal(again, by_graph)

@@ -18,7 +18,7 @@ from mtl_perception.inference.dense_outputs import (
 )
 from mtl_perception.inference.scores import Decision, NetworkOutput
 from mtl_perception.inference.tensor_maps import TensorPreProcessor
-from mtl_perception.inference.torch_network import find_device
+from mtl_perception.inference.torch_network import find_device, honest_cudnn
 from mtl_perception.models import ModelUnsupported
 from mtl_perception.networks.checkpoint import load_network
 
@@ -93,7 +93,8 @@ class CudaNetwork:
         return self._run(self._pre_process(image))
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
-        outputs = self._model(images)
+        with honest_cudnn():
+            outputs = self._model(images)
         return {task: outputs[task] for task in READ if task in outputs}
 
 

@@ -150,15 +150,14 @@ class CudaReader:
 
     def _recorded(self, run: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
         """Return what starts all kernels of ``run`` at once, and the tensors that they write."""
-        with torch.backends.cudnn.flags(benchmark=True):
-            for _ in range(WARM_UP):
-                run()
-            torch.cuda.current_stream().synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # Of this thread only: another network may be answering in another one meanwhile.
-            mode = "thread_local"
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
-                written = run()
+        for _ in range(WARM_UP):
+            run()
+        torch.cuda.current_stream().synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # Of this thread only: another network may be answering in another one meanwhile.
+        mode = "thread_local"
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
+            written = run()
 
         def replay() -> dict[str, Tensor]:
             graph.replay()

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.inference.dense_outputs import check_tasks
+from mtl_perception.inference.graph_cache import kept_graph
 from mtl_perception.inference.runtimes import require_modules
 from mtl_perception.models import ModelCorrupt, ModelMissing, ModelUnsupported
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
@@ -36,7 +37,8 @@ class NetworkGraph:
 def read_graph(path: Path) -> NetworkGraph:
     """Read a joint network, or make its graph.
 
-    Graphs of Nekrasov networks are made here; other .safetensors files need torch for that.
+    Graphs of Nekrasov networks are made here; other .safetensors files need torch for that, whose
+    graphs are kept.
 
     Args:
         path: .onnx of ``networks.export``, or .safetensors of ``checkpoint.save_network``.
@@ -80,14 +82,18 @@ def _parse(path: Path) -> onnx.ModelProto:
 def _make(path: Path) -> onnx.ModelProto:
     if read_metadata(path).config.get("method") == NekrasovConfig.method:
         return nekrasov_graph(path)
-    require_modules(
-        f"{path}, which is not a {NekrasovConfig.method} network", "torch", "onnxscript"
-    )
-    from mtl_perception.networks.checkpoint import load_network
-    from mtl_perception.networks.export import to_onnx
 
-    stored = load_network(path)
-    return to_onnx(stored.model, stored.metadata)
+    def make() -> bytes:
+        require_modules(
+            f"{path}, which is not a {NekrasovConfig.method} network", "torch", "onnxscript"
+        )
+        from mtl_perception.networks.checkpoint import load_network
+        from mtl_perception.networks.export import to_onnx
+
+        stored = load_network(path)
+        return to_onnx(stored.model, stored.metadata).SerializeToString()
+
+    return onnx.load_from_string(kept_graph(path, make))
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

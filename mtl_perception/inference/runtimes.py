@@ -29,8 +29,11 @@ WITHOUT = {"onnx": ("bf16",), "torch": ("int8",)}
 PACKAGES = {
     "litert": ("ai_edge_litert",),
     "onnx": ("onnxruntime", "onnx", "safetensors"),
+    "tensorrt": ("onnxruntime", "onnx", "safetensors"),
     "openvino": ("openvino", "onnx", "safetensors"),
     "torch": ("torch", "safetensors"),
+    "torch-eager": ("torch", "safetensors"),
+    "torch-compile": ("torch", "safetensors"),
     "cuda": ("torch", "safetensors"),
 }
 """What must be installed for each runtime, by the names of its modules."""
@@ -174,10 +177,28 @@ def _open_openvino(path: Path, device: str, precision: str, threads: int) -> Net
     return OpenVinoNetwork(path, device, precision, threads)
 
 
+def _open_tensorrt(path: Path, device: str, precision: str, threads: int) -> Network:
+    from mtl_perception.inference.tensorrt_network import TensorRtNetwork
+
+    return TensorRtNetwork(path, device, precision, threads)
+
+
 def _open_torch(path: Path, device: str, precision: str, threads: int) -> Network:
     from mtl_perception.inference.torch_network import TorchNetwork
 
     return TorchNetwork(path, device, precision, threads)
+
+
+def _open_torch_eager(path: Path, device: str, precision: str, threads: int) -> Network:
+    from mtl_perception.inference.torch_network import TorchNetwork
+
+    return TorchNetwork(path, device, precision, threads, "torch-eager")
+
+
+def _open_torch_compile(path: Path, device: str, precision: str, threads: int) -> Network:
+    from mtl_perception.inference.compiled_network import CompiledNetwork
+
+    return CompiledNetwork(path, device, precision, threads)
 
 
 def _open_cuda(path: Path, device: str, precision: str, threads: int) -> Network:
@@ -189,8 +210,11 @@ def _open_cuda(path: Path, device: str, precision: str, threads: int) -> Network
 RUNTIMES: dict[str, Callable[[Path, str, str, int], Network]] = {
     "litert": _open_litert,
     "onnx": _open_onnx,
+    "tensorrt": _open_tensorrt,
     "openvino": _open_openvino,
     "torch": _open_torch,
+    "torch-eager": _open_torch_eager,
+    "torch-compile": _open_torch_compile,
     "cuda": _open_cuda,
 }
 """Openers by runtime name; each imports its library when first called."""
