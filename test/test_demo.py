@@ -57,6 +57,24 @@ def test_nodes_map_the_room_as_it_is(scene, tmp_path):
         assert (tmp_path / "rgbd" / name).stat().st_size > 0
 
 
+def test_the_network_in_the_box_maps_a_room_that_it_never_saw_with_and_without_a_sensor(
+    tmp_path, capsys
+):
+    pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy wheels or a ROS install)")
+    run_demo(tmp_path, scene=RoomWalk(frames=20))
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert report["images"]["labels"]["mean_iou"] > 0.3
+    assert report["images"]["depth_rel"] < 0.25 and report["images"]["depth_rmse"] < 0.8
+    rgbd, rgb = (report["maps"][name] for name in ("rgbd", "rgb"))
+    assert rgbd["frames"] == rgb["frames"] == {"fused": 20}
+    assert rgbd["surface"]["error_median"] < 0.005
+    assert 0.005 < rgb["surface"]["error_median"] < 0.25
+    for scores in (rgbd, rgb):
+        assert scores["in_views"]["accuracy"] > 0.6
+    said = capsys.readouterr().out
+    assert "points of mean IoU against single images" in said and "depth rel" in said
+
+
 def test_a_recording_without_labels_and_no_network_is_mapped_and_told(tmp_path, capsys):
     camera = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
     wall = Frame(10**9, "camera", camera, np.full(camera.shape, 1.0, np.float32))
