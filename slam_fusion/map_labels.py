@@ -14,7 +14,7 @@ from mtl_perception.data.rgbd import RgbdFolder
 from mtl_perception.data.sample import Dataset, Sample
 from mtl_perception.labels import LabelSet, remap_table
 from slam_fusion.evaluation.surface_rays import SurfaceRays
-from slam_fusion.output.map_io import load_map
+from slam_fusion.output.map_io import open_map
 from slam_fusion.volume import SemanticVolume
 
 TOLERANCE_M, TOLERANCE_SHARE = 0.03, 0.05
@@ -40,10 +40,10 @@ class MapLabeller:
         """
         if not isinstance(dataset, RgbdFolder):
             raise InvalidInput(f"{dataset.name}: only frames of kind rgbd have poses to see from")
-        saved = load_map(path)
-        if saved.label_set is None:
-            raise InvalidInput(f"{path}: a map without labels")
-        mesh = SemanticVolume.from_state(saved.state).extract_mesh()
+        with open_map(path) as saved:
+            if saved.label_set is None:
+                raise InvalidInput(f"{path}: a map without labels")
+            mesh = SemanticVolume.from_state(saved.state).extract_mesh()
         self._poses, self._rays = dataset, SurfaceRays(mesh.positions, mesh.triangles)
         table = np.arange(256, dtype=np.uint8)
         if saved.label_set != label_set:

@@ -2,9 +2,9 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import fields, replace
 
@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from mtl_perception.labels import LABEL_SETS
-from slam_fusion.output.map_io import MapFileError, SavedMap, load_map, save_map
+from slam_fusion.output.map_format import MapFileError, SavedMap
+from slam_fusion.output.map_io import load_map, open_map, save_map
 from slam_fusion.tsdf.volume_state import VolumeConfig, VolumeState
+from slam_fusion.volume import SemanticVolume
 
 SLOTS = 4
 
@@ -104,10 +106,46 @@ def test_a_map_without_label_set_comes_back_without(tmp_path):
     assert load_map(tmp_path / "m").label_set is None
 
 
-def test_a_map_over_the_memory_limit_is_refused_before_reading(path):
-    edit_header(path, blocks=2_000_000)
-    with pytest.raises(MapFileError, match="needs .* MiB, the limit is 4096 MiB"):
+def test_a_map_over_the_memory_limit_is_refused_before_reading(tmp_path):
+    save_map(tmp_path / "map.npz", fake_map(blocks=40))
+    with pytest.raises(MapFileError, match="needs 3 MiB, the limit is 2 MiB"):
+        load_map(tmp_path / "map.npz", memory_limit_mb=2)
+
+
+def test_a_header_that_promises_more_than_there_is_is_refused_before_memory_is_taken(path):
+    edit_header(path, blocks=2**31 - 1, poses=2**31 - 1)
+    tracemalloc.start()
+    with pytest.raises(MapFileError, match="the header promises"):
         load_map(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_map_larger_than_memory_is_rebuilt_piece_by_piece(tmp_path):
+    saved = fake_map(blocks=400)  # 38 MiB
+    save_map(tmp_path / "map.npz", saved)
+    tracemalloc.start()
+    with open_map(tmp_path / "map.npz", memory_limit_mb=4) as opened:
+        volume = SemanticVolume.from_state(opened.state)
+    assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    tracemalloc.stop()
+    assert volume.paged_count >= 400 - 42
+    assert volume.state_hash() == SemanticVolume.from_state(saved.state).state_hash()
+    np.testing.assert_array_equal(opened.T_world_camera, saved.T_world_camera)
+
+
+@pytest.mark.parametrize("name", ["tsdf", "evidence"])
+def test_damage_in_a_map_that_is_read_piece_by_piece_has_its_name_too(tmp_path, name):
+    path = tmp_path / "map.npz"
+    save_map(path, fake_map(blocks=100))
+
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(f"{name}.npy")
+    data = bytearray(path.read_bytes())
+    data[entry.header_offset + entry.compress_size // 2] ^= 1
+    path.write_bytes(data)
+    with open_map(path) as opened, pytest.raises(MapFileError, match=str(path)):
+        SemanticVolume.from_state(opened.state)
 
 
 def test_a_zip_bomb_is_refused_by_its_size(path):
@@ -228,30 +266,61 @@ def test_any_damage_gives_the_named_error_or_the_whole_map(tmp_path):
     assert refused > 200
 
 
-WRITER = """
-import sys
+KILLED = """
+import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_map_io import fake_map
 from slam_fusion.output.map_io import save_map
-print("ready", flush=True)
-while True:
-    save_map(Path(sys.argv[1]), fake_map(blocks=40))
+
+path = Path(sys.argv[1])
+old, new = fake_map(blocks=3), fake_map(blocks=5, seed=1)
+calls = 0
+def count(frame, event, argument):  # of Python and of C, at its start and at its end
+    global calls
+    calls += 1
+    if calls == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+last = 0
+save_map(path, new)  # what is done only once is done
+sys.setprofile(count)
+save_map(path, new)
+sys.setprofile(None)
+total = calls
+after = path.read_bytes()
+save_map(path, old)
+before = path.read_bytes()
+found = []
+# All along, and each of the last, among them those around the change of names.
+for moment in [*range(1, total - 40, total // 40), *range(total - 40, total + 1)]:
+    path.write_bytes(before)
+    child = os.fork()
+    if child == 0:
+        calls, last = 0, moment
+        sys.setprofile(count)
+        save_map(path, new)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (moment, status)
+    data = path.read_bytes()
+    found.append("old" if data == before else "new" if data == after else "broken")
+save_map(path, new)  # what the killed ones left behind does not stop the next
+assert path.read_bytes() == after
+print(json.dumps(found))
 """
 
 
-def test_a_killed_writer_leaves_a_whole_file(path):
-    for delay in (0.0, 0.03, 0.1):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), os.path.dirname(__file__)],
-            stdout=subprocess.PIPE,
-        )
-        assert writer.stdout.readline() == b"ready\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            writer.wait(0.05 + delay)
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        assert len(load_map(path).state.block_keys) in (3, 40)
+def test_a_writer_killed_at_any_moment_leaves_the_old_map_or_the_new_one_whole(path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path), os.path.dirname(__file__)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert len(found) > 80 and found[0] == "old" and found[-1] == "new"
+    assert found == sorted(found, key=["old", "new"].index)
 
 
 def test_a_folder_that_cannot_be_written_keeps_the_error_of_the_system(tmp_path):

@@ -26,7 +26,8 @@ from slam_fusion.live.processes import (
 )
 from slam_fusion.live.ros_client import NodeClient
 from slam_fusion.mapper import Mapper, MapperConfig
-from slam_fusion.output.map_io import SavedMap, load_map
+from slam_fusion.output.map_format import SavedMap
+from slam_fusion.output.map_io import load_map
 from slam_fusion.recordings.bag_write import write_bag
 from slam_fusion.recordings.recording import RecordingOptions, open_recording
 from slam_fusion.volume import SemanticVolume

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slam_fusion.evaluation.evaluate import MapReport
     from slam_fusion.evaluation.reprojection import ReprojectionReport
     from slam_fusion.frame import Surface
-    from slam_fusion.output.map_io import SavedMap
+    from slam_fusion.output.map_format import SavedMap
 
 
 def eval_command(
@@ -51,15 +51,15 @@ def eval_command(
     from mtl_perception.labels import load_label_set
     from slam_fusion.evaluation.reprojection import evaluate_held_out
     from slam_fusion.output.export import MAP_FILE, prepare_folder
-    from slam_fusion.output.map_io import load_map
+    from slam_fusion.output.map_io import open_map
     from slam_fusion.recordings.bag_files import is_bag
     from slam_fusion.recordings.recording import RecordingOptions, open_recording
     from slam_fusion.volume import SemanticVolume
 
     if out:
         prepare_folder(out)
-    saved = load_map(map_file / MAP_FILE if map_file.is_dir() else map_file)
-    surface = SemanticVolume.from_state(saved.state).extract_mesh()
+    with open_map(map_file / MAP_FILE if map_file.is_dir() else map_file) as saved:
+        surface = SemanticVolume.from_state(saved.state).extract_mesh()
     report: MapReport | ReprojectionReport
     if truth.is_dir() or is_bag(truth):
         recording_options = RecordingOptions(

@@ -136,7 +136,7 @@ def view(
 
     from mtl_perception.conventions import InvalidInput
     from slam_fusion.output.export import MAP_FILE, prepare_folder
-    from slam_fusion.output.map_io import load_map
+    from slam_fusion.output.map_io import open_map
     from slam_fusion.output.render import render_views
     from slam_fusion.trajectory import load_pose
     from slam_fusion.volume import SemanticVolume
@@ -154,8 +154,8 @@ def view(
         if direction.shape != (3,) or not 0 < np.linalg.norm(direction) < np.inf:
             raise InvalidInput(f"--up {up!r}: want three numbers x,y,z, not all zero")
         direction /= np.linalg.norm(direction)
-    saved = load_map(map_file)
-    mesh = SemanticVolume.from_state(saved.state).extract_mesh()
+    with open_map(map_file) as saved:
+        mesh = SemanticVolume.from_state(saved.state).extract_mesh()
     poses = {"pose": load_pose(pose)} if pose else None
     for path in render_views(out, mesh, saved.label_set, saved.T_world_camera, direction, poses):
         typer.echo(path)

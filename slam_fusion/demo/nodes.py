@@ -11,7 +11,8 @@ from pathlib import Path
 from slam_fusion.live.node_environment import config_file, private_environment
 from slam_fusion.live.processes import NodeProcessError, NodeProcesses, NodeSpec
 from slam_fusion.output.export import MAP_FILE
-from slam_fusion.output.map_io import SavedMap, load_map
+from slam_fusion.output.map_format import SavedMap
+from slam_fusion.output.map_io import load_map
 from slam_fusion.tsdf.volume_state import VolumeConfig
 
 START_S = 90.0

@@ -19,7 +19,7 @@ from slam_fusion.evaluation.label_scores import Confusion, LabelScores
 from slam_fusion.evaluation.surface_rays import SurfaceRays
 from slam_fusion.frame import Surface
 from slam_fusion.output.legend import UNLABELLED_RGB, ClassShare, draw_legend, draw_text
-from slam_fusion.output.map_io import SavedMap
+from slam_fusion.output.map_format import SavedMap
 from slam_fusion.volume import SemanticVolume
 
 JUDGED_VIEWS = 12

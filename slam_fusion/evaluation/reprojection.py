@@ -15,7 +15,7 @@ from slam_fusion.evaluation.evaluate import THRESHOLDS, calibration_line
 from slam_fusion.evaluation.label_scores import Confusion, LabelScores
 from slam_fusion.evaluation.surface_rays import SurfaceRays
 from slam_fusion.frame import Frame, Surface
-from slam_fusion.output.map_io import SavedMap
+from slam_fusion.output.map_format import SavedMap
 from slam_fusion.poses import PoseNever, PoseNotYet
 from slam_fusion.recordings.recording import Recording
 

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map files: one zip of plain arrays and a JSON header, which ``numpy.load`` can open as well.
-
-``header.json`` holds the format version, the volume's configuration, the label set, the frame
-of the map, the ledger's counts, the provenance, and the shapes of all arrays. The arrays are
-``.npy`` entries. Nothing is pickled. Equal maps give equal bytes.
-"""
+"""Map files, written and read piece by piece: see ``map_format``. Equal maps give equal bytes."""
 
 import json
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,21 +17,32 @@ from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
 from mtl_perception.labels import LabelSet
 from slam_fusion.geometry import ROTATION_TOLERANCE
+from slam_fusion.output.map_format import (
+    FORMAT,
+    MAX_HEADER_BYTES,
+    VERSION,
+    MapFileError,
+    SavedMap,
+    layout,
+    npy_header,
+)
 from slam_fusion.tsdf.volume_state import (
+    BATCH,
     FILE_PARAMETERS,
     StateStream,
     VolumeConfig,
-    VolumeState,
+    check_keys,
+    check_voxels,
     voxel_layout,
 )
 
 if TYPE_CHECKING:
     from slam_fusion.mapper import Mapper
 
-FORMAT = "dense_semantic_slam map"
-VERSION = 1
-MAX_HEADER_BYTES = 1 << 20
-_CHUNK_BYTES = 1 << 20
+MEMORY_LIMIT_MB = 4096
+"""MiB that a file of a stranger may make us take, unless the caller says otherwise."""
+
+_POSES_AND_KEYS_BYTES = 1 << 30  # held in memory whole, however the voxels are read
 # What the zip, JSON and dataclass layers raise on damaged or forged bytes.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -50,23 +57,6 @@ _DAMAGE = (
     OverflowError,
     OSError,
 )
-
-
-class MapFileError(DenseSlamError):
-    """A file that is not a map of this package, or a damaged one; the message says how."""
-
-
-@dataclass(frozen=True, eq=False)
-class SavedMap:
-    """All that a map file holds."""
-
-    state: VolumeState | StateStream  # what was loaded is a VolumeState
-    label_set: LabelSet | None
-    global_frame: str  # TF name of the frame that the map is in
-    stamps_ns: np.ndarray  # (N,) int64, of the fused frames, rising
-    T_world_camera: np.ndarray  # (N, 4, 4) float64, their poses
-    ledger_counts: dict[str, int]  # frames by outcome
-    provenance: dict[str, Any]  # JSON values: source, versions, settings
 
 
 def snapshot(mapper: "Mapper", provenance: dict[str, Any]) -> SavedMap:
@@ -109,24 +99,23 @@ def save_map(path: Path, saved: SavedMap) -> int:
         "blocks": len(state.block_keys),
         "poses": len(saved.stamps_ns),
     }
+    arrays = layout(len(state.block_keys), len(saved.stamps_ns))
     with atomic_file(path) as file:
         # Level 1: level 6 takes 2.4 times as long for 7 % less.
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             # Entries opened by name are dated 1980, so equal maps give equal bytes.
             with archive.open("header.json", "w") as entry:
                 entry.write(json.dumps(header, indent=1).encode())
-            for name, (dtype, shape) in _layout(
-                len(state.block_keys), len(saved.stamps_ns)
-            ).items():
+            for name, (dtype, shape) in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    entry.write(_npy_header(dtype, shape))
+                    entry.write(npy_header(dtype, shape))
                     _write_array(entry, _pieces(saved, name), name, dtype, shape)
         file.seek(0, 2)
         return file.tell()
 
 
-def load_map(path: Path, memory_limit_mb: int = 4096) -> SavedMap:
-    """Read a map file, which may come from a stranger.
+def load_map(path: Path, memory_limit_mb: int = MEMORY_LIMIT_MB) -> SavedMap:
+    """Read a map file, which may come from a stranger, into memory.
 
     Sizes are checked against the header and ``memory_limit_mb`` before memory is taken.
 
@@ -135,21 +124,39 @@ def load_map(path: Path, memory_limit_mb: int = 4096) -> SavedMap:
             than the limit, or holding numbers that no map has (NaN, a pose that is none,
             one block twice).
     """
+    with open_map(path, memory_limit_mb) as saved:
+        total = sum(_nbytes(*a) for a in layout(len(saved.state.block_keys), 0).values())
+        if total > memory_limit_mb << 20:
+            raise MapFileError(
+                f"{path}: map needs {total >> 20} MiB, the limit is {memory_limit_mb} MiB"
+            )
+        assert isinstance(saved.state, StateStream)
+        return replace(saved, state=saved.state.to_state())
+
+
+@contextmanager
+def open_map(path: Path, memory_limit_mb: int = MEMORY_LIMIT_MB) -> Iterator[SavedMap]:
+    """Open a map file, of any size, whose voxels are read and checked as ``state`` gives them.
+
+    For ``SemanticVolume.from_state``, within the context: the volume's ``memory_limit_mb`` is
+    the file's, but not more than the one given here, and what is beyond waits on disk.
+
+    Raises:
+        MapFileError: as ``load_map``, but for large maps; reading the voxels may raise it too.
+    """
+    with _damage_of(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        with _damage_of(path):
+            saved = _open_archive(path, archive, memory_limit_mb)
+        yield saved
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    """Name the file in the error that damaged bytes cause."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            header = _read_header(archive)
-            arrays = _read_arrays(archive, header, memory_limit_mb << 20)
-        config = _read_config(header["config"])
-        label_set = header["label_set"]
-        return SavedMap(
-            state=VolumeState(config=config, **{n: arrays[n] for n in _state_names()}),
-            label_set=None if label_set is None else LabelSet.from_json(json.dumps(label_set)),
-            global_frame=str(header["global_frame"]),
-            stamps_ns=arrays["stamps_ns"],
-            T_world_camera=arrays["T_world_camera"],
-            ledger_counts={str(k): int(v) for k, v in dict(header["ledger"]).items()},
-            provenance=dict(header["provenance"]),
-        )
+        yield
     except MapFileError as error:
         raise MapFileError(f"{path}: {error}") from None
     except (*_DAMAGE, DenseSlamError) as error:
@@ -158,15 +165,40 @@ def load_map(path: Path, memory_limit_mb: int = 4096) -> SavedMap:
         ) from error
 
 
+def _open_archive(path: Path, archive: zipfile.ZipFile, memory_limit_mb: int) -> SavedMap:
+    header = _read_header(archive)
+    arrays = layout(header["blocks"], header["poses"])
+    _check_entries(archive, arrays)
+    block_keys = _read_whole(archive, "block_keys", *arrays["block_keys"])
+    check_keys(block_keys)
+    stamps_ns = _read_whole(archive, "stamps_ns", *arrays["stamps_ns"])
+    T_world_camera = _read_whole(archive, "T_world_camera", *arrays["T_world_camera"])
+    _check_trajectory(stamps_ns, T_world_camera)
+    config, label_set = _read_config(header["config"]), header["label_set"]
+    config = replace(config, memory_limit_mb=min(config.memory_limit_mb, memory_limit_mb))
+
+    def batches(name: str) -> Iterator[np.ndarray]:
+        with _damage_of(path):
+            for piece in _read_array(archive, name, *arrays[name]):
+                check_voxels(name, piece)
+                yield piece
+
+    return SavedMap(
+        state=StateStream(config, block_keys, batches),
+        label_set=None if label_set is None else LabelSet.from_json(json.dumps(label_set)),
+        global_frame=str(header["global_frame"]),
+        stamps_ns=stamps_ns,
+        T_world_camera=T_world_camera,
+        ledger_counts={str(k): int(v) for k, v in dict(header["ledger"]).items()},
+        provenance=dict(header["provenance"]),
+    )
+
+
 def _read_config(values: dict[str, Any]) -> VolumeConfig:
     # A stranger's file must not say where on this machine blocks are written.
     if strange := sorted(set(values) - set(FILE_PARAMETERS)):
         raise MapFileError(f"config holds {strange[:12]}, which no map has")
     return VolumeConfig(**values)
-
-
-def _state_names() -> list[str]:
-    return [f.name for f in fields(VolumeState) if f.name != "config"]
 
 
 def _pieces(saved: SavedMap, name: str) -> Iterator[np.ndarray]:
@@ -194,23 +226,6 @@ def _write_array(
         raise MapFileError(f"{name} has {count} rows, not {shape[0]}")
 
 
-def _layout(blocks: int, poses: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Type and shape of every array of a map."""
-    return {
-        "block_keys": (np.dtype("<i4"), (blocks, 3)),
-        **{name: (dtype, shape) for name, (shape, dtype) in voxel_layout(blocks).items()},
-        "stamps_ns": (np.dtype("<i8"), (poses,)),
-        "T_world_camera": (np.dtype("<f8"), (poses, 4, 4)),
-    }
-
-
-def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    """The .npy 1.0 header, spelled out so that reading is a comparison and parses nothing."""
-    text = repr({"descr": dtype.str, "fortran_order": False, "shape": shape}).encode("ascii")
-    text += b" " * (-(10 + len(text) + 1) % 64) + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
-
-
 def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
     with archive.open("header.json") as entry:
         text = entry.read(MAX_HEADER_BYTES + 1)
@@ -227,43 +242,57 @@ def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
     return header
 
 
-def _read_arrays(
-    archive: zipfile.ZipFile, header: dict[str, Any], limit_bytes: int
-) -> dict[str, np.ndarray]:
-    layout = _layout(header["blocks"], header["poses"])
-    total = sum(dtype.itemsize * int(np.prod(s, dtype=object)) for dtype, s in layout.values())
-    if total > limit_bytes:
-        raise MapFileError(f"map needs {total >> 20} MiB, the limit is {limit_bytes >> 20} MiB")
+def _check_entries(
+    archive: zipfile.ZipFile, arrays: dict[str, tuple[np.dtype, tuple[int, ...]]]
+) -> None:
+    """Compare what the zip promises with what the header does, before anything is read."""
     names = sorted(info.filename for info in archive.infolist())
-    if names != sorted(["header.json", *(f"{name}.npy" for name in layout)]):
+    if names != sorted(["header.json", *(f"{name}.npy" for name in arrays)]):
         raise MapFileError(f"holds other entries than a map: {names[:12]}")
-    arrays = {n: _read_array(archive, n, dtype, shape) for n, (dtype, shape) in layout.items()}
-    _check_trajectory(arrays["stamps_ns"], arrays["T_world_camera"])
-    return arrays
+    for name, (dtype, shape) in arrays.items():
+        size = archive.getinfo(f"{name}.npy").file_size
+        wanted = len(npy_header(dtype, shape)) + _nbytes(dtype, shape)
+        if size != wanted:
+            raise MapFileError(f"{name}: {size} bytes, the header promises {wanted}")
+    at_once = sum(_nbytes(*arrays[n]) for n in ("block_keys", "stamps_ns", "T_world_camera"))
+    if at_once > _POSES_AND_KEYS_BYTES:
+        raise MapFileError(
+            f"poses and block keys need {at_once >> 20} MiB, "
+            f"the limit is {_POSES_AND_KEYS_BYTES >> 20} MiB"
+        )
+
+
+def _nbytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
+    return dtype.itemsize * int(np.prod(shape, dtype=object))
+
+
+def _read_whole(
+    archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
+    return np.concatenate(
+        [np.empty((0, *shape[1:]), dtype), *_read_array(archive, name, dtype, shape)]
+    )
 
 
 def _read_array(
     archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]
-) -> np.ndarray:
-    head = _npy_header(dtype, shape)
-    nbytes = dtype.itemsize * int(np.prod(shape, dtype=object))
-    size = archive.getinfo(f"{name}.npy").file_size
-    if size != len(head) + nbytes:
-        raise MapFileError(f"{name}: {size} bytes, the header promises {len(head) + nbytes}")
+) -> Iterator[np.ndarray]:
+    """Yield ``BATCH`` rows of an array at a time."""
+    head = npy_header(dtype, shape)
+    row_bytes = _nbytes(dtype, shape[1:])
     with archive.open(f"{name}.npy") as entry:
         if entry.read(len(head)) != head:
             raise MapFileError(f"{name}: not an array of {dtype} {shape}")
-        data = bytearray(nbytes)
-        view, filled = memoryview(data), 0
-        # One read past the end makes zipfile compare the checksum.
-        while chunk := entry.read(_CHUNK_BYTES):
-            if filled + len(chunk) > nbytes:
-                raise MapFileError(f"{name}: longer than the header promises")
-            view[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
-    if filled != nbytes:
-        raise MapFileError(f"{name}: ends after {filled} of {nbytes} bytes")
-    return np.frombuffer(data, dtype).reshape(shape)
+        for start in range(0, shape[0], BATCH):
+            rows = min(BATCH, shape[0] - start)
+            data = bytearray(entry.read(rows * row_bytes))
+            if len(data) != rows * row_bytes:
+                done = start * row_bytes + len(data)
+                raise MapFileError(f"{name}: ends after {done} of {_nbytes(dtype, shape)} bytes")
+            yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+        # A read past the end makes zipfile compare the checksum.
+        if entry.read(1):
+            raise MapFileError(f"{name}: longer than the header promises")
 
 
 def _check_trajectory(stamps_ns: np.ndarray, T_world_camera: np.ndarray) -> None:

@@ -96,12 +96,8 @@ class VolumeState:
             array = getattr(self, name)
             if array.shape != shape or array.dtype != dtype:
                 raise InvalidInput(f"{name}: want {shape} {dtype}, got {array.shape} {array.dtype}")
-        if np.any(np.abs(self.block_keys.astype(np.int64)) >= KEY_LIMIT):
-            raise InvalidInput(f"block_keys: coordinates beyond +-{KEY_LIMIT}")
-        if np.any(np.diff(pack_keys(self.block_keys)) <= 0):
-            raise InvalidInput("block_keys are not sorted, or not distinct")
-        if not np.all(np.abs(self.tsdf) <= 1 + 1e-5):
-            raise InvalidInput("tsdf: values outside -1..1")
+        check_keys(self.block_keys)
+        check_voxels("tsdf", self.tsdf)
 
     def batches(self, name: str) -> Iterator[np.ndarray]:
         """Yield a voxel array in pieces; see ``StateStream``."""
@@ -126,6 +122,28 @@ class StateStream:
                 arrays[name][start : start + len(batch)] = batch
                 start += len(batch)
         return VolumeState(self.config, self.block_keys, **arrays)
+
+
+def check_keys(block_keys: np.ndarray) -> None:
+    """Refuse (B, 3) int32 keys that are out of reach, not in lexicographic order, or twice there.
+
+    Raises:
+        InvalidInput: says what is wrong.
+    """
+    if np.any(np.abs(block_keys.astype(np.int64)) >= KEY_LIMIT):
+        raise InvalidInput(f"block_keys: coordinates beyond +-{KEY_LIMIT}")
+    if np.any(np.diff(pack_keys(block_keys)) <= 0):
+        raise InvalidInput("block_keys are not sorted, or not distinct")
+
+
+def check_voxels(name: str, array: np.ndarray) -> None:
+    """Refuse values that no volume has; of all voxel arrays only distances have such values.
+
+    Raises:
+        InvalidInput: says what is wrong.
+    """
+    if name == "tsdf" and not np.all(np.abs(array) <= 1 + 1e-5):  # NaN is not
+        raise InvalidInput("tsdf: values outside -1..1")
 
 
 def voxel_layout(blocks: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
