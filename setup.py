@@ -31,6 +31,8 @@ EXTRAS = {
         NUMBA,
         OPENCV,
     ],
+    # Fusion on an NVIDIA GPU; the tests run its kernels on the CPU as well.
+    "gpu": ["warp-lang>=1.19"],
     # ROS 2 itself, for machines without it; never beside a sourced ROS install.
     "ros": [
         "ros-diagnostic-msgs>=5.5",

@@ -64,7 +64,8 @@ class FusionNode(Node):
             self.create_subscription(String, "label_set", self._on_label_set, ros.LATCHED)
         self._publisher = MapPublisher(self, self._config, self.mapper)
         self._diagnostics = FusionDiagnostics(self, self.mapper, self.inputs)
-        SemanticVolume.warm_up()  # or the first frames would wait for the compiler
+        # Or the first frames would wait for the compiler.
+        SemanticVolume.warm_up(self._config.device)
         self.poses = open_pose_source(self, self._config, self._integrate)
         for name, action in (
             ("save_map", self.save_map),

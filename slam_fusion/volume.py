@@ -3,7 +3,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from slam_fusion.geometry import invert_se3
 from slam_fusion.tsdf import surface
 from slam_fusion.tsdf.block_store import BLOCK_BYTES, BYTES_PER_VOXEL, BlockStore, VoxelArrays
 from slam_fusion.tsdf.block_store import VolumeFull as VolumeFull  # part of this module's face
+from slam_fusion.tsdf.gpu_device import GpuMissing as GpuMissing
+from slam_fusion.tsdf.gpu_device import choose_device
 from slam_fusion.tsdf.kernels_blocks import (
     BLOCK_SIDE,
     KEY_LIMIT,
@@ -45,8 +47,14 @@ class SemanticVolume:
     """
 
     def __init__(self, config: VolumeConfig) -> None:
-        """Start empty."""
+        """Start empty.
+
+        Raises:
+            GpuMissing: the configuration asks for a GPU that cannot be used.
+        """
         self.config = config
+        self._gpu = choose_device(config.device)
+        self._kernels = _Kernels.on(self._gpu)
         self._store = self._empty_store(first_version=0)
 
     def __repr__(self) -> str:
@@ -126,20 +134,20 @@ class SemanticVolume:
         keys = self._touched_keys(images, frame.intrinsics, T_world_camera)
         if len(keys) == 0:
             return 0
-        rows = self._store.activate(keys)
+        rows, voxels = self._store.lend(keys, write=True)
         T_camera_world = invert_se3(T_world_camera)
         size = self.config.voxel_size
         axes = np.ascontiguousarray(T_camera_world[:3, :3] * size)
         origins = (keys * np.float64(BLOCK_SIDE)) @ axes.T + T_camera_world[:3, 3]
         camera = frame.intrinsics
-        integrate_blocks(
+        self._kernels.integrate_blocks(
             (rows, origins, axes),
             (camera.width, camera.height, *images),
             _float32s(camera.fx, camera.fy, camera.cx, camera.cy),
             _float32s(self.config.min_depth, self.config.max_depth),
             np.float32(self.config.truncation),
             np.float32(min(LABEL_BAND_VOXELS * size, self.config.truncation)),
-            self._store.voxels,
+            voxels,
         )
         return len(keys)
 
@@ -195,21 +203,21 @@ class SemanticVolume:
             VolumeFull: the blocks in view do not fit in memory.
             PageError: one of them does not come back from disk.
         """
-        if self.paged_count:
-            self._bring_into_view(camera, T_world_camera)
-        keys, rows = self._store.sorted_blocks()
+        keys = self._keys_in_view(camera, T_world_camera)
+        if len(keys) == 0:
+            return np.zeros(camera.shape, np.float32)
+        rows, voxels = self._store.lend(keys, write=False)
         table, index = make_table(pack_keys(keys))
-        rows = rows[index] if len(rows) else index
         config = self.config
-        return raycast_depth(
+        return self._kernels.raycast_depth(
             camera.shape,
             (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
             np.ascontiguousarray(T_world_camera[:3] / config.voxel_size),
             float(config.truncation_voxels),
             (float(config.min_depth), float(config.max_depth)),
             min_weight,
-            (table, rows),
-            self._store.voxels,
+            (table, rows[index]),
+            voxels,
         )
 
     def occupied_voxels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -277,10 +285,14 @@ class SemanticVolume:
         return volume
 
     @classmethod
-    def warm_up(cls) -> None:
-        """Compile every kernel, or load it from the cache, on a tiny scene; before a live start."""
+    def warm_up(cls, device: str = VolumeConfig.device) -> None:
+        """Compile every kernel, or load it from the cache, on a tiny scene; before a live start.
+
+        Args:
+            device: as in ``VolumeConfig``.
+        """
         camera = Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=3.5, cy=3.5)
-        volume = cls(VolumeConfig(voxel_size=0.1, memory_limit_mb=4))
+        volume = cls(VolumeConfig(voxel_size=0.1, memory_limit_mb=4, device=device))
         depth = np.full(camera.shape, 1.0, np.float32)
         labels, color = np.zeros(camera.shape, np.uint8), np.zeros((*camera.shape, 3), np.uint8)
         volume.integrate(Frame(0, "", camera, depth, color, labels, depth), np.eye(4))
@@ -290,16 +302,15 @@ class SemanticVolume:
 
     def _empty_store(self, first_version: int) -> BlockStore:
         config = self.config
-        return BlockStore(
-            config.voxel_size,
-            config.memory_limit_mb,
-            config.disk_limit_mb,
-            config.page_folder,
-            first_version,
-        )
+        limits = config.voxel_size, config.memory_limit_mb, config.disk_limit_mb, config.page_folder
+        if self._gpu is None:
+            return BlockStore(*limits, first_version)
+        from slam_fusion.tsdf.warp_store import GpuBlockStore
 
-    def _bring_into_view(self, camera: Intrinsics, T_world_camera: np.ndarray) -> None:
-        """Page in what a camera may see of the map."""
+        return GpuBlockStore(self._gpu, *limits, first_version)
+
+    def _keys_in_view(self, camera: Intrinsics, T_world_camera: np.ndarray) -> np.ndarray:
+        """Return the (B, 3) int32 keys of the blocks that a camera may see."""
         keys = self._store.sorted_keys()
         size = BLOCK_SIDE * self.config.voxel_size
         T_camera_world = invert_se3(T_world_camera)
@@ -312,8 +323,7 @@ class SemanticVolume:
         normals = np.array(planes) / np.linalg.norm(planes, axis=1)[:, None]
         in_view = np.all(centres @ normals.T > -radius, axis=1)
         in_view &= centres[:, 2] < self.config.max_depth + radius
-        if in_view.any():
-            self._store.bring(keys[in_view])
+        return keys[in_view]
 
     def _touched_keys(
         self, images: "_Images", camera: Intrinsics, T_world_camera: np.ndarray
@@ -335,6 +345,21 @@ class SemanticVolume:
             int(np.clip(min(camera.fx, camera.fy) * block_size / config.max_depth / 2, 1, 4)),
         )
         return unpack_keys(packed)
+
+
+class _Kernels(NamedTuple):
+    """What runs where the blocks are: written with numba, and with Warp, to the same effect."""
+
+    integrate_blocks: Callable[..., None]
+    raycast_depth: Callable[..., np.ndarray]
+
+    @classmethod
+    def on(cls, gpu: str | None) -> "_Kernels":
+        if gpu is None:
+            return cls(integrate_blocks, raycast_depth)
+        from slam_fusion.tsdf import warp_integrate, warp_raycast
+
+        return cls(warp_integrate.integrate_blocks, warp_raycast.raycast_depth)
 
 
 class _Images(NamedTuple):

@@ -69,6 +69,7 @@ def test_the_help_names_the_defaults_that_are_used():
         (cli_options.MaxDepth, MapperConfig().max_depth),
         (cli_options.MemoryLimit, MapperConfig().memory_limit_mb),
         (cli_options.DiskLimit, MapperConfig().disk_limit_mb),
+        (cli_options.FusionDevice, MapperConfig().device),
     ):
         (option,) = alias.__metadata__
         assert option.show_default == str(value)

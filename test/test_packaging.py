@@ -49,6 +49,11 @@ def needs_torch(path: Path) -> bool:
     return torch_only or path.name.startswith(loaders)
 
 
+def needs_warp(path: Path) -> bool:
+    """Whether the file is one of those that load Warp."""
+    return path.name.startswith("warp_")
+
+
 def imported_modules(path: Path) -> set[str]:
     """Full names of the modules that a file imports anywhere in it."""
     names = set()
@@ -161,7 +166,7 @@ def test_cores_import_without_ros_and_the_command_line_without_weight():
     cores = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in module_files()
-        if not (may_import_ros(path) or needs_torch(path))
+        if not (may_import_ros(path) or needs_torch(path) or needs_warp(path))
         and path.name not in ("__init__.py", "__main__.py")
     ]
     script = f"""
@@ -172,7 +177,7 @@ assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
 for name in {cores}:
     importlib.import_module(name)
     assert "rclpy" not in sys.modules, name
-    assert not {{"torch", "onnxruntime"}} & set(sys.modules), name
+    assert not {{"torch", "onnxruntime", "warp"}} & set(sys.modules), name
 """
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -38,6 +38,7 @@ def map_command(
     max_integration_rate_hz: flags.MaxRate = None,
     memory_limit_mb: flags.MemoryLimit = None,
     disk_limit_mb: flags.DiskLimit = None,
+    device: flags.FusionDevice = None,
     global_frame: flags.GlobalFrame = None,
     camera_frame: flags.CameraFrame = None,
     depth_topic: flags.DepthTopic = None,
@@ -75,6 +76,7 @@ def map_command(
             max_integration_rate_hz=max_integration_rate_hz,
             memory_limit_mb=memory_limit_mb,
             disk_limit_mb=disk_limit_mb,
+            device=device,
             global_frame=global_frame,
             camera_frame=camera_frame,
         )

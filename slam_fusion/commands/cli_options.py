@@ -78,6 +78,7 @@ MemoryLimit = Annotated[int | None, flag("Memory that the volume may take, MiB."
 DiskLimit = Annotated[
     int | None, flag("Disk for what does not fit in memory, MiB; 0 = none.", MAP, "16384")
 ]
+FusionDevice = Annotated[str | None, flag("Where frames are fused: auto, cpu, cuda.", MAP, "auto")]
 
 LabelSetName = Annotated[
     str | None, flag("Meaning of recorded ids: a built-in set, .yaml or colour .csv.", LABELS)

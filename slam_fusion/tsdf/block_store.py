@@ -53,7 +53,6 @@ class BlockStore:
 
     Attributes:
         block_limit: blocks that may be in memory.
-        voxels: the buffers, until ``activate``.
         page_outs: blocks written to disk so far.
         page_ins: blocks that came back so far.
         first_version: ``version`` when it was made, and empty.
@@ -105,6 +104,11 @@ class BlockStore:
         return self._spill.file_bytes
 
     @property
+    def voxels(self) -> VoxelArrays:
+        """The buffers in memory, until ``activate``; to write into them, ``activate`` first."""
+        return self._voxels
+
+    @property
     def capacity(self) -> int:
         """Blocks that the buffers hold before they must grow."""
         return self._map.capacity()
@@ -140,6 +144,18 @@ class BlockStore:
         self._last_used[rows] = self._clock
         return rows
 
+    def lend(self, keys: np.ndarray, *, write: bool) -> tuple[np.ndarray, VoxelArrays]:
+        """Return blocks to the kernels that fuse and look, until the next call.
+
+        Args:
+            keys: as in ``activate``.
+            write: whether they will be written into; else as ``bring``.
+
+        Returns:
+            (B,) int32 rows, and the buffers that have them.
+        """
+        return self.activate(keys) if write else self.bring(keys), self.voxels
+
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the (B,) int32 rows of blocks in memory, and (B,) bool: whether they are there."""
         rows, known = self._map.find(o3d.core.Tensor(np.ascontiguousarray(keys)))
@@ -157,7 +173,7 @@ class BlockStore:
             PageError: a block does not come back from disk.
         """
         rows, known = self.find(keys)
-        array = self.voxels[index]
+        array = self._voxels[index]
         out[known] = array.reshape(-1, BLOCK_VOXELS, *array.shape[1:])[rows[known]]
         missing = np.flatnonzero(~known)
         for at, key in zip(missing.tolist(), pack_keys(keys[missing]).tolist(), strict=True):
@@ -303,7 +319,7 @@ class BlockStore:
         except VolumeFull as error:
             logger.warning("memory passes its limit while it grows: %s", error)
             return False
-        del self.grid, self._map, self.voxels
+        del self.grid, self._map, self._voxels
         self._allocate(self.block_limit)
         self._enter(keys)
         self._last_used[self.find(keys)[0]] = last_used
@@ -324,19 +340,14 @@ class BlockStore:
         self._view()
 
     def _block(self, row: int) -> list[np.ndarray]:
-        return [a[row * BLOCK_VOXELS : (row + 1) * BLOCK_VOXELS] for a in self.voxels]
-
-    def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (B,) int32 rows of blocks in memory, and (B,) bool: whether they are there."""
-        rows, known = self._map.find(o3d.core.Tensor(np.ascontiguousarray(keys)))
-        return rows.numpy(), known.numpy()
+        return [a[row * BLOCK_VOXELS : (row + 1) * BLOCK_VOXELS] for a in self._voxels]
 
     def _view(self) -> None:
         """See the buffers, which are new, from numpy."""
         tsdf, weight, color, label, evidence = (
             self._map.value_tensor(i).numpy() for i in range(len(VoxelArrays._fields))
         )
-        self.voxels = VoxelArrays(
+        self._voxels = VoxelArrays(
             tsdf.reshape(-1),
             weight.reshape(-1),
             color.reshape(-1, 3),

@@ -40,7 +40,9 @@ SLOTS = 4
 UNIT = 64
 """Evidence of one pixel of confidence 1: about a thousand such pixels until the first halving."""
 
-_MOST = 65535  # largest uint16
+MOST = 65535
+"""Evidence that a slot can hold: the largest uint16."""
+
 _GAIN, _GROWTH, _OFFSET, _MOST_PROBABLE = 2.24, 0.48, 0.43, 0.974  # see above
 
 
@@ -71,7 +73,7 @@ def add_evidence(
     for slot in range(SLOTS):
         held = evidence[voxel, slot]
         if held > 0 and labels[voxel, slot] == class_id:
-            if held > _MOST - units:
+            if held > MOST - units:
                 for other in range(SLOTS):
                     evidence[voxel, other] >>= 1
             evidence[voxel, slot] += np.uint16(units)

@@ -15,9 +15,13 @@ BLOCK_SIDE = 16
 KEY_LIMIT = 1 << 20
 """Block coordinates lie in -KEY_LIMIT..KEY_LIMIT-1: at 2 cm voxels, 335 km either way."""
 
+EMPTY = np.int64(-1)
+"""Marks a free slot of a table; no packed key is negative."""
+
+MIXER = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 / golden ratio: Fibonacci hashing."""
+
 _MASK = (1 << 21) - 1
-_EMPTY = np.int64(-1)  # no packed key is negative
-_MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Fibonacci hashing
 
 
 @jit
@@ -51,8 +55,8 @@ def slot_of(table: np.ndarray, key: int) -> int:
         key: packed key.
     """
     mask = len(table) - 1
-    slot = np.int64((np.uint64(key) * _MIXER) >> np.uint64(32)) & mask
-    while table[slot] != key and table[slot] != _EMPTY:
+    slot = np.int64((np.uint64(key) * MIXER) >> np.uint64(32)) & mask
+    while table[slot] != key and table[slot] != EMPTY:
         slot = (slot + 1) & mask
     return slot
 
@@ -70,7 +74,7 @@ def make_table(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = 16
     while size < 2 * len(packed):
         size *= 2
-    table, rows = np.full(size, _EMPTY), np.zeros(size, np.int32)
+    table, rows = np.full(size, EMPTY), np.zeros(size, np.int32)
     for row in range(len(packed)):
         slot = slot_of(table, packed[row])
         table[slot] = packed[row]
@@ -80,9 +84,9 @@ def make_table(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @jit
 def _rehash(table: np.ndarray) -> np.ndarray:
-    larger = np.full(2 * len(table), _EMPTY)
+    larger = np.full(2 * len(table), EMPTY)
     for key in table:
-        if key != _EMPTY:
+        if key != EMPTY:
             larger[slot_of(larger, key)] = key
     return larger
 
@@ -114,8 +118,8 @@ def touched_blocks(
     fx, fy, cx, cy = camera
     nearest, farthest = depth_range
     T = T_blocks_camera
-    table, count = np.full(1024, _EMPTY), 0
-    last = np.full(samples, _EMPTY)  # keys of the pixel before: most pixels add nothing new
+    table, count = np.full(1024, EMPTY), 0
+    last = np.full(samples, EMPTY)  # keys of the pixel before: most pixels add nothing new
     step = 2 * truncation / (samples - 1)
     height, width = depth.shape
     for v in range(0, height, stride):
@@ -144,4 +148,4 @@ def touched_blocks(
                     count += 1
                     if 2 * count > len(table):
                         table = _rehash(table)
-    return np.sort(table[table != _EMPTY])
+    return np.sort(table[table != EMPTY])

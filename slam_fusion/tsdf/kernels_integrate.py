@@ -24,8 +24,10 @@ COLOR_SCALE = 256
 COLOR_WINDOW = 64
 """Observations that the colour's mean looks back on. Longer, and 16 bits would round steps away."""
 
+NOT_ZERO = np.float32(1e-5)
+"""Stored in place of a distance of 0, at which extraction would see no change of sign: a hole."""
+
 _f32 = np.float32
-_NOT_ZERO = _f32(1e-5)  # instead of 0, at which extraction would see no change of sign: a hole
 _PLANE = BLOCK_SIDE * BLOCK_SIDE
 
 
@@ -102,7 +104,7 @@ def _average_line(distance, truncation, start, first, tsdf, weight):
         old = tsdf[first + i]
         change = (value - old) / (_f32(count) + one)
         mean = old + change
-        mean = mean if mean != zero else _NOT_ZERO
+        mean = mean if mean != zero else NOT_ZERO
         tsdf[first + i] = mean if seen else old
         weight[first + i] = count + (np.int32(seen) & np.int32(count < MAX_WEIGHT))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mtl_perception.conventions import InvalidInput
 from slam_fusion.tsdf.evidence import SLOTS
+from slam_fusion.tsdf.gpu_device import DEVICES
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, KEY_LIMIT, pack_keys
 from slam_fusion.tsdf.spill import folder_problem
 
@@ -35,6 +36,7 @@ class VolumeConfig:
     memory_limit_mb: int = 2048  # MiB of voxel blocks in memory
     disk_limit_mb: int = 16384  # MiB of voxel blocks that wait on disk; 0 = none do
     page_folder: str = ""  # where they wait; "" = TMPDIR or /var/tmp
+    device: str = "auto"  # where frames are fused: auto, cpu, cuda
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -57,6 +59,8 @@ class VolumeConfig:
                 raise InvalidInput(f"{name}={getattr(self, name)!r} is not a whole number")
         if problem := folder_problem(self.page_folder):
             raise InvalidInput(f"page_folder={self.page_folder!r} {problem}")
+        if self.device not in DEVICES:
+            raise InvalidInput(f"device={self.device!r} is not one of {', '.join(DEVICES)}")
         if self.min_depth >= self.max_depth:
             raise InvalidInput(
                 f"min_depth={self.min_depth} is not below max_depth={self.max_depth}"
