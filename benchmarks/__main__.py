@@ -85,11 +85,13 @@ def fusion() -> int:
 
 
 def main() -> int:
-    """Run both parts; 1 when one of them fails."""
+    """Run all parts; 1 when one of them fails."""
     failed = fusion()
-    # A process of its own: it ties itself to two cores.
-    networks = subprocess.run([sys.executable, "-m", "benchmarks.bench_network"], cwd=ROOT)
-    return failed or networks.returncode
+    for part in ("bench_network", "bench_cuda"):
+        # Processes of their own: the first ties itself to two cores.
+        run = subprocess.run([sys.executable, "-m", f"benchmarks.{part}"], cwd=ROOT)
+        failed = failed or run.returncode
+    return failed
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def measure_machine(threads: int) -> Machine:
     operations = 2.0 * rows * depth * columns
     a = np.ones((rows, depth), np.float32)
     try:
-        calls = {name: _openvino_gemm(a, name, threads) for name in ("fp32", "bf16")}
+        calls = {name: _openvino_gemm(a, name, threads) for name in BYTES}
     except ImportError:
         b = np.ones((depth, columns), np.float32)
         calls = {"fp32": lambda: a @ b}
@@ -66,22 +66,52 @@ def measure_machine(threads: int) -> Machine:
 def _openvino_gemm(a: np.ndarray, precision: str, threads: int) -> Callable[[], object]:
     from mtl_perception.inference.openvino_network import HINTS, openvino
 
-    b = np.full((a.shape[1], GEMM[2]), 0.5, np.float32)
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["a", "b"], ["c"])],
-        "gemm",
-        [info("a", TensorProto.FLOAT, list(a.shape))],
-        [info("c", TensorProto.FLOAT, [a.shape[0], b.shape[1]])],
-        [numpy_helper.from_array(b, "b")],
-    )
-    proto = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+    proto = _gemm_in_8_bits(a.shape) if precision == "int8" else _gemm(a.shape)
     options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(proto.SerializeToString()), "CPU", options)
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(a, shared_memory=True))
     return request.infer
+
+
+def _gemm(shape: tuple[int, int]) -> onnx.ModelProto:
+    """Return a graph that multiplies its input by a matrix of constants."""
+    b = np.full((shape[1], GEMM[2]), 0.5, np.float32)
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["c"])]
+    return _model(nodes, shape, {"b": b})
+
+
+def _gemm_in_8_bits(shape: tuple[int, int]) -> onnx.ModelProto:
+    """Return the same, of an input that is rounded to 8 bits and constants of 8 bits."""
+    constants = {
+        "scale": np.array(0.5, np.float32),
+        "zero": np.array(0, np.uint8),
+        "scales": np.full(GEMM[2], 0.5, np.float32),
+        "zeros": np.zeros(GEMM[2], np.int8),
+        "b": np.ones((shape[1], GEMM[2]), np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["a", "scale", "zero"], ["a8"]),
+        helper.make_node("DequantizeLinear", ["a8", "scale", "zero"], ["a_again"]),
+        helper.make_node("DequantizeLinear", ["b", "scales", "zeros"], ["b_again"], axis=1),
+        helper.make_node("MatMul", ["a_again", "b_again"], ["c"]),
+    ]
+    return _model(nodes, shape, constants)
+
+
+def _model(
+    nodes: list[onnx.NodeProto], shape: tuple[int, int], constants: dict[str, np.ndarray]
+) -> onnx.ModelProto:
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "gemm",
+        [info("a", TensorProto.FLOAT, list(shape))],
+        [info("c", TensorProto.FLOAT, [shape[0], GEMM[2]])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
 
 
 @njit(nogil=True, fastmath=True)
