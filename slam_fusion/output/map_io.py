@@ -43,6 +43,7 @@ MEMORY_LIMIT_MB = 4096
 """MiB that a file of a stranger may make us take, unless the caller says otherwise."""
 
 _POSES_AND_KEYS_BYTES = 1 << 30  # held in memory whole, however the voxels are read
+_LONGEST_REASON = 400  # letters: the layers below quote what a forged file gives as names
 # What the zip, JSON and dataclass layers raise on damaged or forged bytes.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -158,11 +159,10 @@ def _damage_of(path: Path) -> Iterator[None]:
     try:
         yield
     except MapFileError as error:
-        raise MapFileError(f"{path}: {error}") from None
+        raise MapFileError(f"{path}: {str(error)[:_LONGEST_REASON]}") from None
     except (*_DAMAGE, DenseSlamError) as error:
-        raise MapFileError(
-            f"{path}: not a readable map ({error or type(error).__name__})"
-        ) from error
+        reason = str(error)[:_LONGEST_REASON] or type(error).__name__
+        raise MapFileError(f"{path}: not a readable map ({reason})") from error
 
 
 def _open_archive(path: Path, archive: zipfile.ZipFile, memory_limit_mb: int) -> SavedMap:
