@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from benchmarks import bench_fusion, bench_rooms
+from benchmarks import bench_fusion, bench_fusion_limits, bench_rooms
 from mtl_perception.models import ModelMissing
 from mtl_perception.predictor import Predictor, PredictorConfig
 from slam_fusion.frame import Frame
@@ -75,6 +75,7 @@ def fusion() -> int:
     how = "label by the network" if predictor else "label by a made-up grid"
     frames = timed(how, FRAMES, lambda: [label(f, predictor) for f in frames])
     volume = bench_fusion.run(frames, poses)
+    bench_fusion_limits.run(frames, poses)
     print(f"\nmap of {volume.block_count} blocks, {volume.memory_bytes / 2**20:.0f} MiB")
     timed("extract the labelled cloud", 1, volume.extract_cloud)
     timed("extract the labelled mesh", 1, volume.extract_mesh)

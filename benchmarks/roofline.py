@@ -60,7 +60,7 @@ def measure_machine(threads: int) -> Machine:
         b = np.ones((depth, columns), np.float32)
         calls = {"fp32": lambda: a @ b}
     peaks = {name: operations / fastest(call) for name, call in calls.items()}
-    return Machine(peaks, _triad(threads))
+    return Machine(peaks, memory_bandwidth(threads))
 
 
 def _openvino_gemm(a: np.ndarray, precision: str, threads: int) -> Callable[[], object]:
@@ -120,8 +120,8 @@ def _add_scaled(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
         a[i] = b[i] + np.float32(3) * c[i]
 
 
-def _triad(threads: int) -> float:
-    """Bytes per second of a = b + 3 c (McCalpin's STREAM), on arrays that no cache holds."""
+def memory_bandwidth(threads: int) -> float:
+    """Return bytes per second of a = b + 3 c (McCalpin's STREAM), on arrays that no cache holds."""
     arrays = [np.ones(TRIAD, np.float32) for _ in range(3)]
     parts = [np.array_split(array, threads) for array in arrays]
     with ThreadPoolExecutor(threads) as pool:
