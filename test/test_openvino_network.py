@@ -146,6 +146,37 @@ assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize("first", ["slam_fusion.output.render", "mtl_perception.synthetic.room"])
+def test_open3d_and_openvino_share_the_newer_of_their_two_libraries(
+    first: str, tmp_path: Path
+) -> None:
+    """OneTBB runs what was built with it or an earlier version, and nothing later."""
+    pytest.importorskip("open3d", reason="needs open3d: see docs/installation.md")
+    script = f"""
+import ctypes, importlib.util, pathlib, subprocess, sys
+def version(library):
+    return ctypes.CDLL(str(library)).TBB_runtime_interface_version()
+if len(sys.argv) > 1:
+    sys.exit(print(version(sys.argv[1])))
+import {first}
+import open3d, mtl_perception.inference.openvino_network
+loaded = {{line.split()[-1] for line in open("/proc/self/maps") if "libtbb.so" in line}}
+assert len(loaded) == 1, loaded
+for package in ("open3d", "openvino"):
+    folder = pathlib.Path(importlib.util.find_spec(package).origin).parent
+    for library in folder.rglob("libtbb.so.12"):
+        # In a process of its own: here the name stands for what is loaded already.
+        run = [sys.executable, __file__, str(library)]
+        other = int(subprocess.run(run, capture_output=True, check=True).stdout)
+        assert version(*loaded) >= other, (loaded, library)
+"""
+    (tmp_path / "script.py").write_text(script)
+    run = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_graph_that_openvino_does_not_know_is_refused(file: Path, tmp_path: Path) -> None:
     proto = nekrasov_graph(file)
     proto.graph.node[0].op_type = "Convolve"

@@ -45,7 +45,7 @@ def may_import_ros(path: Path) -> bool:
 def needs_torch(path: Path) -> bool:
     """Whether the file is one of those that load torch or a runtime beside it."""
     torch_only = not {"networks", "training"}.isdisjoint(path.relative_to(ROOT).parts)
-    loaders = ("torch_", "onnx_", "openvino_", "cuda_", "tensor_", "quantise")
+    loaders = ("torch_", "onnx_", "openvino_", "tensorrt_", "cuda_", "tensor_", "quantise")
     return torch_only or path.name.startswith(loaders)
 
 
@@ -185,9 +185,14 @@ for name in {cores}:
 
 def test_init_files_hold_a_docstring_and_nothing_else():
     for path in module_files():
-        if path.name == "__init__.py":
-            (statement,) = ast.parse(path.read_text()).body
-            assert isinstance(statement, ast.Expr), path
+        if path.name != "__init__.py":
+            continue
+        docstring, *rest = ast.parse(path.read_text()).body
+        assert isinstance(docstring, ast.Expr), path
+        if path.parent.parent == ROOT:  # what must come before all other imports
+            assert imported_modules(path) <= {"mtl_perception", "mtl_perception.one_tbb"}, path
+        else:
+            assert not rest, path
 
 
 def test_no_file_names_a_place_of_one_machine():

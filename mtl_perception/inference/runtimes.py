@@ -196,7 +196,7 @@ def _open_torch_eager(path: Path, device: str, precision: str, threads: int) -> 
 
 
 def _open_torch_compile(path: Path, device: str, precision: str, threads: int) -> Network:
-    from mtl_perception.inference.compiled_network import CompiledNetwork
+    from mtl_perception.inference.torch_compiled import CompiledNetwork
 
     return CompiledNetwork(path, device, precision, threads)
 
