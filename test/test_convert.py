@@ -91,5 +91,5 @@ def test_an_encoder_alone_is_not_exported(tmp_path: Path, monkeypatch, capsys) -
 
 def test_a_missing_package_is_named_with_what_to_type() -> None:
     require_modules("this test", "numpy")
-    with pytest.raises(ModelUnsupported, match="this test: needs no_such.*pip install no_such"):
+    with pytest.raises(ModelUnsupported, match="this test: needs no_such.*pip install no-such"):
         require_modules("this test", "numpy", "no_such")

@@ -105,10 +105,10 @@ def test_it_knows_every_stored_weight_by_name_and_shape(preset: str) -> None:
 
 def test_it_is_the_graph_that_torch_exports_in_other_operators(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs onnxscript: see docs/installation.md")
-    from mtl_perception.networks.export import to_onnx
+    from mtl_perception.networks.export import traced_onnx
 
     path, model = stored(tmp_path, "nekrasov-nyud-normals")
-    ours, exported = nekrasov_graph(path), to_onnx(model, read_metadata(path))
+    ours, exported = nekrasov_graph(path), traced_onnx(model, read_metadata(path))
     x = np.random.default_rng(4).normal(size=(1, 3, 70, 99)).astype(np.float32)
     answers = [
         onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"images": x})

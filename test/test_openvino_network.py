@@ -21,6 +21,7 @@ from mtl_perception.inference.openvino_network import OpenVinoNetwork, has_bf16 
 from mtl_perception.labels import LABEL_SETS  # noqa: E402
 from mtl_perception.models import ModelCorrupt, ModelUnsupported  # noqa: E402
 from mtl_perception.networks.checkpoint import save_network  # noqa: E402
+from mtl_perception.networks.graph_builder import EXACT_UNTIL  # noqa: E402
 from mtl_perception.networks.nekrasov_graph import nekrasov_graph  # noqa: E402
 from mtl_perception.networks.weights_file import read_weights_file  # noqa: E402
 from mtl_perception.predictor import Predictor, PredictorConfig  # noqa: E402
@@ -96,6 +97,17 @@ def test_bf16_is_near_fp32_and_what_auto_means(file: Path) -> None:
     near = auto(rgb).scores.values
     assert 1e-4 < np.abs(near - exact).max() / np.abs(exact).max() < 0.03
     assert (near.argmax(axis=-1) == exact.argmax(axis=-1)).mean() > 0.95
+
+
+def test_a_network_that_does_not_say_what_must_be_exact_is_exact(
+    file: Path, tmp_path: Path
+) -> None:
+    proto = nekrasov_graph(file)
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["x" if name == EXACT_UNTIL else name for name in names]
+    onnx.save(proto, tmp_path / "net.onnx")
+    assert OpenVinoNetwork(tmp_path / "net.onnx", "cpu", "auto", 1).precision == "fp32"
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 instructions")

@@ -15,6 +15,8 @@ from mtl_perception.inference.dense_outputs import MIN_SIDE
 from mtl_perception.labels import LabelSet
 from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
 from mtl_perception.networks.graph_builder import INPUT, OPSET
+from mtl_perception.networks.nekrasov_config import NekrasovConfig
+from mtl_perception.networks.nekrasov_graph import graph_of
 
 # It warns that torchvision is missing, whose operators no network here has.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -74,6 +76,20 @@ def to_onnx(model: nn.Module, metadata: NetworkMetadata) -> onnx.ModelProto:
 
     Args:
         model: a network of ``presets.build``; left as it is, but in evaluation mode.
+        metadata: travels inside.
+    """
+    if not isinstance(model.config, NekrasovConfig):
+        return traced_onnx(model, metadata)
+    model.eval()
+    weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+    return graph_of(weights, metadata)
+
+
+def traced_onnx(model: nn.Module, metadata: NetworkMetadata) -> onnx.ModelProto:
+    """Return what torch makes of a network: any will do, but it takes half a minute.
+
+    Args:
+        model: see ``to_onnx``, as the next.
         metadata: travels inside.
     """
     size = {2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)}

@@ -13,6 +13,7 @@ import onnx
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.models import ModelUnsupported
+from mtl_perception.networks.checkpoint_metadata import NetworkMetadata
 from mtl_perception.networks.checkpoint_names import COUNTER, some
 from mtl_perception.networks.config import read_config
 from mtl_perception.networks.graph_builder import EXACT_UNTIL, INPUT, GraphBuilder
@@ -58,17 +59,31 @@ def nekrasov_graph(path: Path) -> onnx.ModelProto:
     """
     file = read_weights_file(path)
     try:
-        if file.metadata.config.get("method") != NekrasovConfig.method:
-            raise InvalidInput(f"a network of method {file.metadata.config.get('method')!r}")
-        config = read_config(NekrasovConfig, file.metadata.config)
+        return graph_of(file.tensors, file.metadata)
     except InvalidInput as error:
         raise ModelUnsupported(f"{path}: {error}") from None
-    network = _Network(file.tensors, config)
+
+
+def graph_of(tensors: Mapping[str, np.ndarray], metadata: NetworkMetadata) -> onnx.ModelProto:
+    """Return the ONNX graph of a network's weights, see ``nekrasov_graph``.
+
+    Args:
+        tensors: float32 or float16 by stored name.
+        metadata: of a network of method ``nekrasov``; travels inside.
+
+    Raises:
+        InvalidInput: of another method, a configuration that is not known here, or weights that
+            do not fit it; the message says which.
+    """
+    if metadata.config.get("method") != NekrasovConfig.method:
+        raise InvalidInput(f"a network of method {metadata.config.get('method')!r}")
+    config = read_config(NekrasovConfig, metadata.config)
+    network = _Network(tensors, config)
     outputs = network.build()
     problems = network.problems()
     if problems:
-        raise ModelUnsupported(f"{path}: {'; '.join(problems)}")
-    return network.graph.finish(outputs, config.channels, file.metadata.to_strings())
+        raise InvalidInput("; ".join(problems))
+    return network.graph.finish(outputs, config.channels, metadata.to_strings())
 
 
 def stored_shapes(config: NekrasovConfig) -> dict[str, tuple[int, ...]]:
