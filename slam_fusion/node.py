@@ -24,7 +24,7 @@ from slam_fusion.mapper import Mapper
 from slam_fusion.node_config import FusionNodeConfig
 from slam_fusion.output.export import MAP_FILE, OutputFolderError, package_versions, prepare_folder
 from slam_fusion.output.map_io import save_map, snapshot
-from slam_fusion.output.ply import write_ply
+from slam_fusion.output.ply import write_ply, write_ply_parts
 from slam_fusion.sync import CLOCK_JUMP_NS
 from slam_fusion.volume import SemanticVolume
 
@@ -92,7 +92,11 @@ class FusionNode(Node):
     def save_mesh(self) -> str:
         """Write mesh.ply into ``output_folder``; return what was written."""
         path = self._output_folder() / "mesh.ply"
-        mesh = self.mapper.volume.extract_mesh()
+        volume = self.mapper.volume
+        if volume.paged_count:  # in parts: the whole would not fit in the map's memory
+            size = write_ply_parts(path, volume.mesh_parts())
+            return f"mesh in parts, {size / 1e6:.1f} MB in {path}"
+        mesh = volume.extract_mesh()
         size = write_ply(path, mesh)
         return f"{len(mesh.triangles)} triangles, {size / 1e6:.1f} MB in {path}"
 

@@ -166,6 +166,18 @@ class SemanticVolume:
         """Extract the labelled triangle mesh (marching cubes); arguments as ``extract_cloud``."""
         return surface.extract(self._store, self.config.voxel_size, min_weight, triangles=True)
 
+    def mesh_parts(self, min_weight: int = 3) -> Iterator[Surface]:
+        """Yield the mesh part by part, for maps that are larger than memory; do not change it then.
+
+        Vertices on the seams are in each part that they belong to, with equal values. Arguments
+        and errors as ``extract_cloud``.
+        """
+        return surface.extract_parts(self._store, self.config.voxel_size, min_weight, True)
+
+    def cloud_parts(self, min_weight: int = 3) -> Iterator[Surface]:
+        """Yield the cloud part by part; see ``mesh_parts``."""
+        return surface.extract_parts(self._store, self.config.voxel_size, min_weight, False)
+
     def cloud_since(self, version: int, min_weight: int = 3) -> SurfaceChange:
         """Extract the parts of the cloud that may have changed; see ``mesh_since``."""
         return surface.extract_changed(

@@ -110,6 +110,35 @@ def test_a_recording_becomes_a_folder_that_says_it_all(tmp_path):
     assert on_disk == {*summary.files, "summary.json"}
 
 
+def test_a_map_beyond_its_memory_is_written_in_parts_with_the_same_surface(tmp_path):
+    config = {"voxel_size": 0.01, "max_depth": 2.0, "disk_limit_mb": 500}
+    passing = FakeRecording(12)
+    T_world_camera = np.tile(np.eye(4), (12, 1, 1))
+    T_world_camera[:, 0, 3] = np.linspace(0, 2, 12)
+    passing.poses = Trajectory(passing.poses.stamps_ns, T_world_camera)
+    small, large = (
+        map_recording(
+            passing,
+            Mapper(MapperConfig(**config, memory_limit_mb=limit)),
+            None,
+            tmp_path / str(limit),
+        )
+        for limit in (8, 500)
+    )
+    assert small.in_parts and not large.in_parts
+    assert small.map_hash == large.map_hash
+    assert small.files.keys() == {name for name in large.files if "/" not in name} - {
+        "objects.json"
+    }
+    for a, b in zip(small.classes, large.classes, strict=True):
+        assert a.name == b.name and a.area_m2 == pytest.approx(b.area_m2, rel=1e-3)
+    for name in ("mesh.ply", "cloud.ply", "mesh_classes.ply"):
+        parts, whole = (read_ply(tmp_path / folder / name) for folder in ("8", "500"))
+        np.testing.assert_array_equal(np.unique(parts.positions, axis=0), whole.positions)
+        assert {tuple(c) for c in parts.colors} == {tuple(c) for c in whole.colors}
+        assert abs(len(parts.triangles) - len(whole.triangles)) <= 0.01 * len(whole.triangles)
+
+
 def test_two_runs_give_the_same_map(tmp_path):
     one, two = (
         map_recording(FakeRecording(), new_mapper(), None, tmp_path / name) for name in "ab"

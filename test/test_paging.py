@@ -11,7 +11,7 @@ from slam_fusion.frame import Frame, Surface
 from slam_fusion.ledger import Outcome
 from slam_fusion.mapper import Mapper, MapperConfig
 from slam_fusion.output.map_io import load_map, save_map, snapshot
-from slam_fusion.tsdf import whole_map
+from slam_fusion.tsdf import surface, whole_map
 from slam_fusion.tsdf.block_store import BLOCK_BYTES, BlockStore
 from slam_fusion.tsdf.kernels_blocks import pack_keys
 from slam_fusion.volume import PageError, SemanticVolume, VolumeConfig, VolumeFull
@@ -98,6 +98,27 @@ def test_every_reading_of_the_whole_map_takes_the_blocks_on_disk_too(paged, unpa
     state, other = paged.to_state(), unpaged.to_state()
     for name in ("block_keys", "tsdf", "weight", "color", "label", "evidence"):
         np.testing.assert_array_equal(getattr(state, name), getattr(other, name))
+
+
+def test_the_surface_of_a_paged_map_comes_in_parts_that_together_are_the_whole(
+    paged, unpaged, monkeypatch
+):
+    monkeypatch.setattr(surface, "PART_BLOCKS", 40)
+    for parts, whole in (
+        (list(paged.mesh_parts(min_weight=1)), unpaged.extract_mesh(min_weight=1)),
+        (list(paged.cloud_parts(min_weight=1)), unpaged.extract_cloud(min_weight=1)),
+    ):
+        assert len(parts) > 5 and max(map(len, parts)) < len(whole) / 3
+        firsts = np.cumsum([0, *map(len, parts)])
+        triangles = [part.triangles + first for part, first in zip(parts, firsts, strict=False)]
+        positions, normals, triangles = surface.in_fixed_order(
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.normals for part in parts]),
+            np.concatenate(triangles),
+        )
+        np.testing.assert_array_equal(positions, whole.positions)
+        np.testing.assert_array_equal(normals, whole.normals)
+        np.testing.assert_array_equal(triangles, whole.triangles)
 
 
 def test_reading_the_whole_map_changes_nothing_and_brings_nothing_back(paged):

@@ -4,7 +4,7 @@ import open3d as o3d
 import pytest
 
 from slam_fusion.frame import Surface
-from slam_fusion.output.ply import PlyFileError, read_ply, write_ply
+from slam_fusion.output.ply import PlyFileError, read_ply, write_ply, write_ply_parts
 
 
 def fake_surface(vertices: int = 5, faces: int = 3, seed: int = 0) -> Surface:
@@ -33,6 +33,35 @@ def test_a_surface_comes_back_bit_for_bit(tmp_path, vertices, faces):
     path = tmp_path / "s.ply"
     assert write_ply(path, surface) == path.stat().st_size
     assert_same(read_ply(path), surface)
+
+
+@pytest.mark.parametrize("faces", [4, 0])
+def test_parts_become_one_file_whose_faces_name_the_right_vertices(tmp_path, faces):
+    parts = [fake_surface(5, faces, 0), fake_surface(0, 0, 1), fake_surface(9, faces, 2)]
+    path = tmp_path / "parts.ply"
+    assert write_ply_parts(path, iter(parts)) == path.stat().st_size
+    whole = read_ply(path)
+    for name in ("positions", "normals", "colors", "labels", "confidence"):
+        expected = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(getattr(whole, name), expected, err_msg=name)
+    expected = np.concatenate([parts[0].triangles, parts[2].triangles + 5])
+    np.testing.assert_array_equal(whole.triangles, expected)
+    write_ply_parts(path, iter(parts), lambda part: 255 - part.colors)
+    np.testing.assert_array_equal(read_ply(path).colors, 255 - whole.colors)
+    assert [file.name for file in tmp_path.iterdir()] == ["parts.ply"]
+
+
+def test_parts_that_break_off_leave_the_file_of_before(tmp_path):
+    def broken():
+        yield fake_surface()
+        raise RuntimeError("no more")
+
+    path = tmp_path / "parts.ply"
+    write_ply(path, fake_surface(3, 1))
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError, match="no more"):
+        write_ply_parts(path, broken())
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_open3d_reads_the_mesh_with_colours_labels_and_confidence(tmp_path):

@@ -198,6 +198,8 @@ def _tell(summary: "Summary", out: Path) -> None:
             typer.echo(f"  {share.name:<16} {share.area_m2:8.2f} m2  {100 * share.share:5.1f} %")
     if summary.fused == 0:
         typer.echo(f"nothing was fused: {out / 'ledger.csv'} says why, frame by frame", err=True)
+    elif summary.in_parts:
+        typer.echo(f"larger than memory_limit_mb: no pictures; open {out / 'mesh.ply'}")
     else:
         typer.echo(
             f"look at {out / 'pictures'}; open {out / 'mesh.ply'} in MeshLab or CloudCompare"

@@ -2,26 +2,34 @@
 """The map folder: map file, PLY exports, trajectory, ledger, pictures, summary."""
 
 import json
+import logging
 import platform
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mtl_perception.atomic_file import atomic_file
 from mtl_perception.conventions import DenseSlamError
+from slam_fusion.frame import Surface
 from slam_fusion.mapper import Mapper
 from slam_fusion.objects import find_objects
 from slam_fusion.output import legend
 from slam_fusion.output.map_io import save_map, snapshot
-from slam_fusion.output.ply import write_ply
+from slam_fusion.output.ply import write_ply, write_ply_parts
 from slam_fusion.output.render import render_views
 from slam_fusion.output.viewpoints import estimate_up
 from slam_fusion.trajectory import Trajectory
 
 MAP_FILE = "map.npz"
 SURFACE_FILES = ("mesh.ply", "cloud.ply")
+CLASSES_FILE = "mesh_classes.ply"
+logger = logging.getLogger(__name__)
+
 VERSIONS_OF = ("dense_semantic_slam", "open3d", "numba", "numpy", "ai-edge-litert", "rosbags")
 
 
@@ -48,6 +56,7 @@ class Summary:
     page_ins: int  # blocks that came back
     memory_mb: float
     disk_mb: float
+    in_parts: bool  # the surface, for blocks were on disk: no objects, no pictures
     bytes_per_voxel: float
     files: dict[str, int]  # bytes by name, of what this run wrote beside the summary
     config: dict[str, Any]
@@ -78,6 +87,9 @@ def export_folder(
 ) -> Summary:
     """Write everything that a mapping run leaves behind.
 
+    Where blocks of the map wait on disk, the whole surface would not fit in the memory that the
+    map may take: it is written part by part, and there are no objects and no pictures.
+
     Files: ``map.npz``, ``mesh.ply`` and ``cloud.ply`` in true colours, ``mesh_classes.ply`` in
     class colours, ``objects.json``, ``trajectory.txt`` (TUM, fused frames), ``ledger.csv``,
     ``legend.json``, ``pictures/*.png``, ``summary.json``.
@@ -95,33 +107,22 @@ def export_folder(
     versions = package_versions()
     provenance = {"source": source, "versions": versions, "config": asdict(mapper.config)}
     times = mapper.times
-    files = [out / name for name in (MAP_FILE, *SURFACE_FILES, "trajectory.txt", "ledger.csv")]
+    files = [out / name for name in (MAP_FILE, "trajectory.txt", "ledger.csv")]
     with times.stage("save map"):
         save_map(out / MAP_FILE, snapshot(mapper, provenance))
-    with times.stage("extract mesh"):
-        mesh = mapper.volume.extract_mesh()
-    with times.stage("extract cloud"):
-        cloud = mapper.volume.extract_cloud()
-    with times.stage("write ply"):
-        for name, surface in zip(SURFACE_FILES, (mesh, cloud), strict=True):
-            write_ply(out / name, surface)
     trajectory = Trajectory.from_poses(mapper.poses_by_stamp())
     trajectory.save_tum(out / "trajectory.txt")
     mapper.ledger.write_csv(out / "ledger.csv")
     if mapper.label_set:
         _write_text(out / "legend.json", mapper.label_set.to_json())
-        write_ply(out / "mesh_classes.ply", mesh, legend.class_colors(mesh, mapper.label_set))
-        up = estimate_up(trajectory.T_world_camera, mesh.normals)
-        _write_text(out / "objects.json", find_objects(mesh, mapper.label_set, up).to_json())
-        files += [out / name for name in ("legend.json", "mesh_classes.ply", "objects.json")]
-    if len(mesh.triangles):
-        (out / "pictures").mkdir(exist_ok=True)
-        with times.stage("draw"):
-            files += render_views(
-                out / "pictures", mesh, mapper.label_set, trajectory.T_world_camera
-            )
-
-    classes = legend.class_shares(mesh, mapper.label_set)
+        files.append(out / "legend.json")
+    in_parts = mapper.volume.paged_count > 0
+    if in_parts:
+        logger.warning("the surface is larger than memory_limit_mb: no objects, no pictures")
+        classes, surface_files = _write_parts(out, mapper)
+    else:
+        classes, surface_files = _write_whole(out, mapper, trajectory.T_world_camera)
+    files += surface_files
     summary = Summary(
         source=source,
         interrupted=interrupted,
@@ -138,6 +139,7 @@ def export_folder(
         page_ins=mapper.volume.page_ins,
         memory_mb=round(mapper.volume.memory_bytes / 2**20, 2),
         disk_mb=round(mapper.volume.disk_bytes / 2**20, 2),
+        in_parts=in_parts,
         bytes_per_voxel=mapper.volume.bytes_per_voxel,
         files={p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(files)},
         config=asdict(mapper.config),
@@ -145,6 +147,52 @@ def export_folder(
     )
     _write_text(out / "summary.json", json.dumps(asdict(summary), indent=1))
     return summary
+
+
+def _write_whole(
+    out: Path, mapper: Mapper, T_world_camera: np.ndarray
+) -> tuple[tuple[legend.ClassShare, ...], list[Path]]:
+    """Write mesh, cloud, objects and pictures; return the classes, and the files."""
+    times, label_set = mapper.times, mapper.label_set
+    with times.stage("extract mesh"):
+        mesh = mapper.volume.extract_mesh()
+    with times.stage("extract cloud"):
+        cloud = mapper.volume.extract_cloud()
+    files = [out / name for name in SURFACE_FILES]
+    with times.stage("write ply"):
+        for path, surface in zip(files, (mesh, cloud), strict=True):
+            write_ply(path, surface)
+    if label_set:
+        write_ply(out / CLASSES_FILE, mesh, legend.class_colors(mesh, label_set))
+        up = estimate_up(T_world_camera, mesh.normals)
+        _write_text(out / "objects.json", find_objects(mesh, label_set, up).to_json())
+        files += [out / CLASSES_FILE, out / "objects.json"]
+    if len(mesh.triangles):
+        (out / "pictures").mkdir(exist_ok=True)
+        with times.stage("draw"):
+            files += render_views(out / "pictures", mesh, label_set, T_world_camera)
+    return legend.class_shares(mesh, label_set), files
+
+
+def _write_parts(out: Path, mapper: Mapper) -> tuple[tuple[legend.ClassShare, ...], list[Path]]:
+    """Write mesh and cloud in bounded memory; return the classes, and the files."""
+    volume, label_set, areas = mapper.volume, mapper.label_set, np.zeros(256)
+
+    def measured(parts: Iterator[Surface]) -> Iterator[Surface]:
+        for part in parts:
+            areas[:] += legend.class_areas(part)
+            yield part
+
+    files = [out / name for name in SURFACE_FILES]
+    with mapper.times.stage("extract and write in parts"):
+        write_ply_parts(files[0], measured(volume.mesh_parts()))
+        write_ply_parts(files[1], volume.cloud_parts())
+        if label_set:
+            files.append(out / CLASSES_FILE)
+            write_ply_parts(
+                files[2], volume.mesh_parts(), lambda part: legend.class_colors(part, label_set)
+            )
+    return legend.shares_of_areas(areas, label_set), files
 
 
 def package_versions() -> dict[str, str]:

@@ -39,7 +39,12 @@ def class_colors(surface: Surface, label_set: LabelSet) -> np.ndarray:
 
 
 def class_shares(surface: Surface, label_set: LabelSet | None) -> tuple[ClassShare, ...]:
-    """Return area and share of every class on a mesh, largest first.
+    """Return area and share of every class on a mesh, largest first."""
+    return shares_of_areas(class_areas(surface), label_set)
+
+
+def class_areas(surface: Surface) -> np.ndarray:
+    """Return the area of each label on a mesh, (256,) float64 square metres.
 
     A triangle gives a third of its area to the class of each corner.
     """
@@ -47,7 +52,11 @@ def class_shares(surface: Surface, label_set: LabelSet | None) -> tuple[ClassSha
     edges = corners[:, 1:] - corners[:, :1]
     areas = 0.5 * np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
     labels = surface.labels[surface.triangles]  # (M, 3)
-    totals = np.bincount(labels.ravel(), np.repeat(areas / 3, 3), minlength=256)
+    return np.bincount(labels.ravel(), np.repeat(areas / 3, 3), minlength=256)
+
+
+def shares_of_areas(totals: np.ndarray, label_set: LabelSet | None) -> tuple[ClassShare, ...]:
+    """Return the share of every class, largest first, of areas as ``class_areas`` gives them."""
     names = {**(label_set.names if label_set else {}), UNLABELLED: "unlabelled"}
     return tuple(
         ClassShare(

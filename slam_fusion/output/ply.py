@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """PLY files of a labelled surface, for MeshLab, CloudCompare, Blender and Open3D (numpy only)."""
 
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from mtl_perception.atomic_file import atomic_file
-from mtl_perception.conventions import DenseSlamError
+from mtl_perception.conventions import DenseSlamError, InvalidInput
 from slam_fusion.frame import Surface
 
 MAX_HEADER_BYTES = 4096
 """Our header is under 500 bytes; a longer one is not ours."""
+
+_MOST_VERTICES = 2**31 - 1  # faces name them by int32
+_COPIED_AT_ONCE = 1 << 20
 
 _VERTEX = np.dtype(
     [
@@ -57,22 +63,51 @@ def write_ply(
     Returns:
         Size of the file in bytes.
     """
-    vertices = np.empty(len(surface), _VERTEX if instances is None else _VERTEX_OF_OBJECT)
-    _fill(vertices, ("x", "y", "z"), surface.positions)
-    _fill(vertices, ("nx", "ny", "nz"), surface.normals)
-    _fill(vertices, ("red", "green", "blue"), surface.colors if colors is None else colors)
-    vertices["label"] = surface.labels
-    vertices["confidence"] = surface.confidence
-    if instances is not None:
-        vertices["instance"] = instances
-    faces = np.empty(len(surface.triangles), _FACE)
-    faces["count"] = 3
-    faces["rows"] = surface.triangles
-
+    vertices = _vertices(surface, colors, instances)
+    faces = _faces(surface.triangles)
     with atomic_file(path) as file:
         file.write(_header(len(vertices), len(faces), vertices.dtype))
         file.write(vertices.data)
         file.write(faces.data)
+        return file.tell()
+
+
+def write_ply_parts(
+    path: Path,
+    parts: Iterable[Surface],
+    colors: Callable[[Surface], np.ndarray] | None = None,
+) -> int:
+    """Write a surface that comes in parts, each with vertices of its own, as ``write_ply`` does.
+
+    Memory is taken for one part at a time; disk, for a while, for the file twice.
+
+    Args:
+        path: as in ``write_ply``.
+        parts: meshes, or clouds.
+        colors: gives the colours to write of a part, (N, 3) uint8 RGB.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        InvalidInput: there are more vertices than a PLY file can number.
+    """
+    vertex_count = face_count = 0
+    with (
+        tempfile.TemporaryFile(dir=path.parent) as vertices,
+        tempfile.TemporaryFile(dir=path.parent) as faces,
+        atomic_file(path) as file,
+    ):
+        for part in parts:
+            vertices.write(_vertices(part, colors(part) if colors else None, None).data)
+            faces.write(_faces(part.triangles + np.int64(vertex_count)).data)
+            vertex_count, face_count = vertex_count + len(part), face_count + len(part.triangles)
+            if vertex_count > _MOST_VERTICES:
+                raise InvalidInput(f"{path}: PLY files number {_MOST_VERTICES} vertices at most")
+        file.write(_header(vertex_count, face_count, _VERTEX))
+        for rows in (vertices, faces):
+            rows.seek(0)
+            shutil.copyfileobj(rows, file, _COPIED_AT_ONCE)
         return file.tell()
 
 
@@ -113,6 +148,27 @@ def read_ply(path: Path) -> Surface:
         confidence=vertices["confidence"].astype(np.float32),
         triangles=rows,
     )
+
+
+def _vertices(
+    surface: Surface, colors: np.ndarray | None, instances: np.ndarray | None
+) -> np.ndarray:
+    rows = np.empty(len(surface), _VERTEX if instances is None else _VERTEX_OF_OBJECT)
+    _fill(rows, ("x", "y", "z"), surface.positions)
+    _fill(rows, ("nx", "ny", "nz"), surface.normals)
+    _fill(rows, ("red", "green", "blue"), surface.colors if colors is None else colors)
+    rows["label"] = surface.labels
+    rows["confidence"] = surface.confidence
+    if instances is not None:
+        rows["instance"] = instances
+    return rows
+
+
+def _faces(triangles: np.ndarray) -> np.ndarray:
+    rows = np.empty(len(triangles), _FACE)
+    rows["count"] = 3
+    rows["rows"] = triangles
+    return rows
 
 
 def _header(vertex_count: int, face_count: int, vertex: np.dtype) -> bytes:

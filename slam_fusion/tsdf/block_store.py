@@ -86,6 +86,7 @@ class BlockStore:
         self.first_version = self.version = first_version
         self._clock = 0  # counts calls of activate and bring
         self._changed_on_disk: dict[int, int] = {}  # packed key -> version
+        self._newest_on_disk = 0  # no version of these is larger
         self._allocate(min(_FIRST_BLOCKS, self.block_limit))
 
     @property
@@ -183,7 +184,9 @@ class BlockStore:
         """Return the keys, (B, 3) int32 in any order, of blocks that changed after ``version``."""
         since = max(version, self.first_version)
         rows = np.flatnonzero(self._changed_at > since)
-        on_disk = [key for key, changed_at in self._changed_on_disk.items() if changed_at > since]
+        on_disk = []
+        if since < self._newest_on_disk:  # seldom: what goes to disk was not used for long
+            on_disk = [key for key, changed in self._changed_on_disk.items() if changed > since]
         far = unpack_keys(np.array(on_disk, np.int64))
         return np.concatenate([self._map.key_tensor().numpy()[rows], far])
 
@@ -202,7 +205,7 @@ class BlockStore:
         near = unpack_keys(packed)
         _, exists = self.find(near)
         if self.paged_count:
-            exists |= np.isin(packed, self._spill.keys(), assume_unique=True)
+            exists |= np.array([key in self._spill for key in packed.tolist()])
         return near[exists]
 
     def sorted_keys(self) -> np.ndarray:
@@ -289,6 +292,7 @@ class BlockStore:
                 f"blocks cannot be written to disk in {self._spill.folder}: {error.strerror}"
             ) from error
         self._changed_on_disk |= zip(packed, self._changed_at[rows].tolist(), strict=True)
+        self._newest_on_disk = max(self._newest_on_disk, int(self._changed_at[rows].max()))
         self.page_outs += len(keys)
 
     def _grow(self, needed: int) -> None:

@@ -5,6 +5,7 @@ The blocks' parts together are the whole, vertex for vertex: extracting the whol
 vertices on the seams and puts rows into a fixed order.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,10 @@ from slam_fusion.tsdf.block_store import BlockStore, VoxelArrays
 from slam_fusion.tsdf.kernels_blocks import make_table, pack_keys
 from slam_fusion.tsdf.kernels_extract import read_vertices
 from slam_fusion.tsdf.kernels_surface import block_surfaces
-from slam_fusion.tsdf.whole_map import windows
+from slam_fusion.tsdf.whole_map import WINDOW_BLOCKS, windows
+
+PART_BLOCKS = WINDOW_BLOCKS // 2
+"""Blocks of which ``extract_parts`` gives the surface at once: some 60 MiB of it."""
 
 
 def extract(store: BlockStore, voxel_size: float, min_weight: int, triangles: bool) -> Surface:
@@ -39,6 +43,20 @@ def extract(store: BlockStore, voxel_size: float, min_weight: int, triangles: bo
         whole.confidence[kept],
         rows,
     )
+
+
+def extract_parts(
+    store: BlockStore, voxel_size: float, min_weight: int, triangles: bool
+) -> Iterator[Surface]:
+    """Yield the whole surface part by part, in memory that does not grow with it.
+
+    Arguments and errors as in ``extract``. Parts share no vertices: those on their seams are in
+    each, with equal values.
+    """
+    keys = store.sorted_keys()
+    for first in range(0, len(keys), PART_BLOCKS):
+        part = keys[first : first + PART_BLOCKS]
+        yield _extract(store, voxel_size, min_weight, triangles, part)[1]
 
 
 def extract_changed(
