@@ -2,6 +2,7 @@
 """A joint network in the perception node, over DDS: cameras of all sizes, and other networks."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,8 +62,13 @@ class Camera(Reader):
         self.listen(Image, "/perception/semantic/mask")
         self.stamp_ns = START_NS
 
-    def take(self, rgb: np.ndarray, info: CameraInfo | None, *names: str) -> dict[str, object]:
-        """What comes for an image, by the last part of its topic's name; waits for ``names``."""
+    def take(
+        self, rgb: np.ndarray, info: CameraInfo | None, *names: str, patience_s: float = 0.05
+    ) -> dict[str, object]:
+        """What comes for an image, by the last part of its topic's name.
+
+        Waits for labels, confidence and ``names``, and ``patience_s`` for whatever else may come.
+        """
         self.stamp_ns += 1
         header = ros.make_header(self.stamp_ns, FRAME)
         if info is not None:
@@ -78,7 +84,9 @@ class Camera(Reader):
             return {name: messages[0] for name, messages in of_image.items() if messages}
 
         self.spin_until(lambda: set(names) <= set(answer()), f"all of {names}")
-        self.executor.spin_once(timeout_sec=0.05)
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.01)
         return answer()
 
 
@@ -110,7 +118,9 @@ def setup(indoor: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         # Discovery reaches the node a moment after it reaches us.
         wanted = {"labels", "image", "normals", "mask"}
         rgb = np.zeros((48, 64, 3), np.uint8)
-        reader.spin_until(lambda: wanted <= set(reader.take(rgb, None)), "all topics")
+        reader.spin_until(
+            lambda: wanted <= set(reader.take(rgb, None, patience_s=0.5)), "all topics"
+        )
         yield Setup(reader, folder / "perception.log")
         log = (folder / "perception.log").read_text()
         assert nodes.stop() == {"perception": 0}, log
