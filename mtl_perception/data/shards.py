@@ -141,5 +141,6 @@ def _depth(data: bytes) -> np.ndarray:
 
 def _normals(data: bytes) -> np.ndarray:
     coded = _color(data).astype(np.float32) - 128
-    length = np.linalg.norm(coded, axis=2, keepdims=True)
-    return np.divide(coded, length, out=np.zeros_like(coded), where=length > 64)
+    length = np.sqrt(np.einsum("hwc,hwc->hw", coded, coded))  # half the time of norm()
+    length[length <= 64] = np.inf  # unknown: becomes zeros
+    return coded / length[..., None]
