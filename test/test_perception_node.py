@@ -217,7 +217,7 @@ def test_compressed_images_in_a_deep_queue_are_all_answered_in_order(
 def test_a_missing_model_ends_the_node_with_one_clear_line(tmp_path: Path) -> None:
     environment = {FOLDERS_VARIABLE: "", "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(
-        NodeSpec("perception").command(),
+        NodeSpec("perception", {"model": "deeplab-ade20k"}).command(),
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
