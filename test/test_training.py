@@ -3,8 +3,10 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +209,27 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, shar
     page = (tmp_path / "straight" / "report.html").read_text()
     shown = sorted(p.name for p in (tmp_path / "straight" / "pictures").iterdir())
     assert "mean_iou" in page and len(shown) == 8 and all(name in page for name in shown)
+
+
+def test_a_run_that_the_system_kills_in_the_middle_of_a_step_ends_the_same(
+    tmp_path: Path, shards: Path
+) -> None:
+    config = tiny_config(sources=(Source(f"shards:{shards}"),), steps=10, save_every=1)
+    straight = train(config, tmp_path / "straight")
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = [tmp_path / name for name in ("script.py", "config.yaml", "killed")]
+    with subprocess.Popen([sys.executable, *map(str, paths)]) as process:
+        while not (tmp_path / "killed" / STATE_FILE).exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()  # SIGKILL: nothing is caught, nothing tidied up
+    assert process.returncode == -signal.SIGKILL
+    assert load_run(tmp_path / "killed")[0].step < 10
+    resumed = train(config, tmp_path / "killed")
+    assert resumed.starts == 2 and resumed.recent == straight.recent
+    one, two = (load_network(tmp_path / name / NETWORK_FILE) for name in ("straight", "killed"))
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, two.model.state_dict()[name]), name
 
 
 def _kill_at(step: int):
