@@ -19,6 +19,7 @@ from mtl_perception.data.shard_write import write_shard  # noqa: E402
 from mtl_perception.labels import LABEL_SETS  # noqa: E402
 from mtl_perception.training.ablations import run as running  # noqa: E402
 from mtl_perception.training.ablations.budget import AblationConfig  # noqa: E402
+from mtl_perception.training.ablations.gain import joint_gain  # noqa: E402
 from mtl_perception.training.ablations.results import Result, differences, table  # noqa: E402
 from mtl_perception.training.ablations.run import run_study  # noqa: E402
 from mtl_perception.training.ablations.small_data import SampleList, shrink  # noqa: E402
@@ -171,6 +172,21 @@ def test_what_the_spread_hides_is_not_told_apart():
     (single,) = differences(arm[:1] + base[:1], [("arm", "base")])
     assert single.verdict == "not told apart" and "one seed" in str(single)
     assert differences(arm, [("arm", "base")]) == []
+
+
+def test_delta_mtl_is_the_mean_relative_gain_over_the_single_tasks():
+    results = (
+        made_up("labels", {"mean_iou": [0.2, 0.4]})
+        + made_up("depth", {"depth_rmse": [1.0, 0.5]})
+        + made_up("both", {"mean_iou": [0.22, 0.44], "depth_rmse": [0.8, 0.4]})
+    )
+    alone = {"mean_iou": "labels", "depth_rmse": "depth"}
+    gain = joint_gain(results, "both", alone)  # +10 % and, as less is better, +20 %
+    assert gain.mean == pytest.approx(0.15) and gain.half_width == pytest.approx(0, abs=1e-9)
+    assert str(gain) == "both, delta MTL against single tasks: +15.0% ± 0.0%: better"
+    assert joint_gain(results[:2] + results[4:], "both", alone) is None  # depth is not done yet
+    one = joint_gain([r for r in results if r.seed == 0], "both", alone)
+    assert "(one seed): not told apart" in str(one)
 
 
 def test_table_has_mean_and_deviation_of_every_arm():

@@ -132,23 +132,27 @@ def differences(results: Sequence[Result], pairs: Sequence[tuple[str, str]]) -> 
         results: of one study.
         pairs: (arm, baseline); measures that only one of them has are passed over.
     """
-    from scipy.stats import t as student
-
     found = []
     for arm, baseline in pairs:
         for measure in MEASURES:
-            a, b = (_by_seed(results, name, measure) for name in (arm, baseline))
-            apart = np.array([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
-            if not len(apart):
-                continue
-            half = np.inf
-            if len(apart) > 1:
-                error = np.std(apart, ddof=1) / np.sqrt(len(apart))
-                half = student.ppf((1 + CONFIDENCE) / 2, len(apart) - 1) * error
-            mean = float(apart.mean())
-            found.append(Difference(arm, baseline, measure, mean, float(half), len(apart)))
+            a, b = (by_seed(results, name, measure) for name in (arm, baseline))
+            apart = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+            if apart:
+                mean, half = float(np.mean(apart)), half_width(apart)
+                found.append(Difference(arm, baseline, measure, mean, half, len(apart)))
     return found
 
 
-def _by_seed(results: Sequence[Result], arm: str, measure: str) -> dict[int, float]:
+def half_width(values: Sequence[float]) -> float:
+    """Return half of the 95 % interval of Student's t for a mean; infinite for one value."""
+    from scipy.stats import t as student
+
+    if len(values) < 2:
+        return float("inf")
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
+
+
+def by_seed(results: Sequence[Result], arm: str, measure: str) -> dict[int, float]:
+    """Return an arm's values of a measure by seed."""
     return {r.seed: r.measures[measure] for r in results if r.arm == arm and measure in r.measures}

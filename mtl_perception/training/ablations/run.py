@@ -22,7 +22,7 @@ from mtl_perception.training.ablations.results import (
 )
 from mtl_perception.training.ablations.small_data import PART, SampleList
 from mtl_perception.training.ablations.studies import Arm, find_study
-from mtl_perception.training.config import TrainConfig, ViewConfig
+from mtl_perception.training.config import OptimizerConfig, TrainConfig, ViewConfig
 from mtl_perception.training.engine import Engine, TrainingDiverged
 from mtl_perception.training.fast_pool import use_fast_pool
 from mtl_perception.training.initial import start_decoder
@@ -139,9 +139,14 @@ class _Trial:
 
     def _settings(self, steps: int, train: SampleList) -> TrainConfig:
         camera = train[0].intrinsics
+        # Encoders that start at random learn as fast as the rest; in few steps they else learn
+        # next to nothing.
+        ready = self.encoder is not None and isinstance(self.arm.network, NekrasovConfig)
+        slow = OptimizerConfig.encoder_lr if ready else OptimizerConfig.decoder_lr
         return TrainConfig(
             view=ViewConfig(camera.height, camera.width, 1.0, 1.3, colors=_COLORS),
             loss=self.arm.loss,
+            optimizer=OptimizerConfig(encoder_lr=slow),
             schedule=ScheduleConfig(warmup=min(ScheduleConfig.warmup, steps // 6)),
             focal_px=camera.fx,
             steps=steps,

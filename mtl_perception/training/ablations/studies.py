@@ -2,7 +2,7 @@
 """What is compared with what."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.networks.config import NetworkConfig
@@ -33,6 +33,8 @@ class Study:
     question: str
     arms: Mapping[str, Arm]
     comparisons: tuple[tuple[str, str], ...]  # (arm, baseline)
+    joint: str = ""  # arm whose delta MTL is told; "" = none
+    alone: Mapping[str, str] = field(default_factory=dict)  # measure: arm of that task alone
 
 
 _JOINT = NekrasovConfig(tasks=("labels", "depth", "normals"), separable_pool=True)
@@ -61,6 +63,13 @@ STUDIES: Mapping[str, Study] = {
             "joint": Arm(_JOINT),
         },
         (("joint", "labels alone"), ("joint", "depth alone"), ("joint", "normals alone")),
+        joint="joint",
+        # The measures of Maninis et al. and Vandenhende et al.
+        alone={
+            "mean_iou": "labels alone",
+            "depth_rmse": "depth alone",
+            "normal_angle": "normals alone",
+        },
     ),
     "expert": Study(
         "Where labels are missing, are an expert's better than none?",
