@@ -104,6 +104,33 @@ def test_each_arm_of_the_expert_study_sees_the_labels_that_it_should(tmp_path, m
     assert "expert mean_iou" in results[2].measures
 
 
+def test_arms_without_published_weights_start_from_one_encoder_that_learnt_first(
+    tmp_path, monkeypatch
+):
+    starts = []
+    trained = running._Trial._trained
+
+    def watched(trial, network, steps, train):
+        starts.append((steps, trial.seed, trial.encoder))
+        return trained(trial, network, steps, train)
+
+    monkeypatch.setattr(running._Trial, "_trained", watched)
+    one = replace(TINY, steps=1)
+    results = list(run_study("mti-net", one, LEARN, JUDGE, tmp_path))
+    assert [start[:2] for start in starts] == [(5, 1000)] + [(1, 0)] * 4
+    assert starts[0][2] is None and len({id(encoder) for *_, encoder in starts[1:]}) == 1
+    (tmp_path / "mti-net" / "at-1-4-0.json").unlink()
+    assert len(list(run_study("mti-net", one, LEARN, JUDGE, tmp_path))) == len(results) == 4
+    assert [start[:2] for start in starts[5:]] == [(1, 0)]  # the encoder was read
+    for name, tensor in starts[5][2].items():
+        assert torch.equal(tensor, starts[1][2][name]), name
+    with pytest.raises(InvalidInput, match="another budget"):
+        next(run_study("mti-net", TINY, LEARN, JUDGE, tmp_path))
+    (tmp_path / "mti-net" / "encoder.safetensors").write_bytes(b"torn")
+    with pytest.raises(InvalidInput, match="damaged"):
+        next(run_study("mti-net", one, LEARN, JUDGE, tmp_path))
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_arms_can_be_built_and_are_compared_with_each_other(name):
     study = find_study(name)

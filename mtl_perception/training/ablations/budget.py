@@ -16,7 +16,7 @@ class AblationConfig:
     height: int = 64  # of the images, pixels
     images: int = 1200  # to learn from, at most
     test_images: int = 150  # to be judged on, at most
-    start: str = ""  # weights for the encoder of Nekrasov networks, .tflite too; "" = random
+    start: str = ""  # weights for the encoder, of MobileNet-v2 .tflite too; "" = none
     precision: str = "auto"  # as that of a training run
     threads: int = 2
     device: str = "cpu"

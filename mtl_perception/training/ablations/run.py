@@ -14,6 +14,13 @@ from mtl_perception.evaluation.evaluate import EvaluationConfig, evaluate_model
 from mtl_perception.networks.config import NetworkConfig
 from mtl_perception.networks.nekrasov import NekrasovConfig, NekrasovNet
 from mtl_perception.training.ablations.budget import EXPERT_PATIENCE, SAYS_NOTHING, AblationConfig
+from mtl_perception.training.ablations.groundwork import (
+    ENCODER_FILE,
+    GROUNDWORK,
+    GROUNDWORK_SEED,
+    encoder_of,
+    prepared_encoder,
+)
 from mtl_perception.training.ablations.results import (
     Result,
     load_result,
@@ -28,6 +35,7 @@ from mtl_perception.training.fast_pool import use_fast_pool
 from mtl_perception.training.initial import start_decoder
 from mtl_perception.training.loader import Loader, Mixture
 from mtl_perception.training.objective import objective_for
+from mtl_perception.training.objective_xdistill import XDistillObjective
 from mtl_perception.training.photometric import Photometric
 from mtl_perception.training.precision import device_of
 from mtl_perception.training.schedule import ScheduleConfig
@@ -71,7 +79,18 @@ def run_study(
     torch.set_num_threads(config.threads)
     about = {k: v for k, v in asdict(config).items() if k not in SAYS_NOTHING}
     about |= {"train": train.fingerprint, "test": test.fingerprint}
-    encoder = _encoder(config.start, train) if config.start else None
+    encoder = None
+    if config.start:
+        encoder = _encoder(config.start, next(iter(study.arms.values())), train)
+    elif study.groundwork:
+        steps = GROUNDWORK * config.steps
+        about["groundwork"] = steps
+        trial = _Trial(study.arms[study.groundwork], config, GROUNDWORK_SEED, None, stopped)
+        try:
+            path = folder / name / ENCODER_FILE
+            encoder = prepared_encoder(path, about, lambda: trial.encoder_after(steps, train))
+        except Stopped:
+            return
     for seed in range(config.seeds):
         for title, arm in study.arms.items():
             path = result_file(folder, name, title, seed)
@@ -92,7 +111,7 @@ class _Trial:
     arm: Arm
     config: AblationConfig
     seed: int
-    encoder: dict[str, torch.Tensor] | None  # of Nekrasov networks, to start from
+    encoder: dict[str, torch.Tensor] | None  # to start from; None = random
     stopped: Callable[[], bool]
 
     def run(self, title: str, train: SampleList, test: SampleList) -> Result:
@@ -113,6 +132,11 @@ class _Trial:
         measures |= _judged(network, train, test)
         return Result(title, self.seed, measures, loss, time.monotonic() - began)
 
+    def encoder_after(self, steps: int, train: SampleList) -> dict[str, torch.Tensor]:
+        """Return the encoder of the arm's network after so many steps."""
+        network, _ = self._trained(self.arm.network, steps, train)
+        return encoder_of(network).state_dict()
+
     def _trained(
         self, network_config: NetworkConfig, steps: int, train: SampleList
     ) -> tuple[nn.Module, float]:
@@ -122,6 +146,8 @@ class _Trial:
         device = device_of(self.config.device)
         network = self._fresh(network_config, device)
         objective = objective_for(network_config, self.arm.loss)
+        if self.encoder is not None and isinstance(objective, XDistillObjective):
+            objective.start_from(network)
         engine = Engine(settings, network, objective, device)
         loader = Loader(
             Mixture((train,), (1.0,)), settings.view, settings.focal_px, self.seed, settings.batch
@@ -141,8 +167,7 @@ class _Trial:
         camera = train[0].intrinsics
         # Encoders that start at random learn as fast as the rest; in few steps they else learn
         # next to nothing.
-        ready = self.encoder is not None and isinstance(self.arm.network, NekrasovConfig)
-        slow = OptimizerConfig.encoder_lr if ready else OptimizerConfig.decoder_lr
+        slow = OptimizerConfig.decoder_lr if self.encoder is None else OptimizerConfig.encoder_lr
         return TrainConfig(
             view=ViewConfig(camera.height, camera.width, 1.0, 1.3, colors=_COLORS),
             loss=self.arm.loss,
@@ -159,18 +184,18 @@ class _Trial:
         network = network_config.build()
         if isinstance(network, NekrasovNet):
             start_decoder(network)
-            if self.encoder is not None:
-                network.encoder.load_state_dict(self.encoder)
             if device.type == "cpu":
                 use_fast_pool(network)
+        if self.encoder is not None:
+            encoder_of(network).load_state_dict(self.encoder)
         return network
 
 
-def _encoder(start: str, train: SampleList) -> dict[str, torch.Tensor]:
-    """Return the weights that every Nekrasov network of a study starts its encoder from."""
-    network = NekrasovConfig().build()
+def _encoder(start: str, arm: Arm, train: SampleList) -> dict[str, torch.Tensor]:
+    """Return the weights that every network of a study starts its encoder from."""
+    network = arm.network.build()
     start_weights(network, Path(start), Mixture((train,), (1.0,)))
-    return network.encoder.state_dict()
+    return encoder_of(network).state_dict()
 
 
 def _judged(network: nn.Module, train: SampleList, test: SampleList) -> dict[str, float]:

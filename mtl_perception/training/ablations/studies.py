@@ -33,6 +33,7 @@ class Study:
     question: str
     arms: Mapping[str, Arm]
     comparisons: tuple[tuple[str, str], ...]  # (arm, baseline)
+    groundwork: str = ""  # arm that teaches the encoder first where no weights are given; "" = none
     joint: str = ""  # arm whose delta MTL is told; "" = none
     alone: Mapping[str, str] = field(default_factory=dict)  # measure: arm of that task alone
 
@@ -95,6 +96,7 @@ STUDIES: Mapping[str, Study] = {
             "C": Arm(replace(_PAD, module="C"), _PAD_LOSS),
         },
         (("A", "none"), ("B", "none"), ("C", "none")),
+        groundwork="none",
     ),
     "mti-net": Study(
         "What are MTI-Net's propagation and its exchange at several scales worth?",
@@ -110,6 +112,7 @@ STUDIES: Mapping[str, Study] = {
             ("and propagation", "at 4 scales"),
             ("and propagation", "no exchange"),
         ),
+        groundwork="no exchange",
     ),
     "x-distill": Study(
         "Does self-supervised depth gain from having to show the classes?",
@@ -118,6 +121,7 @@ STUDIES: Mapping[str, Study] = {
             "and classes": Arm(_DEPTH),
         },
         (("and classes", "photometric"),),
+        groundwork="photometric",
     ),
 }
 """Experiments by name."""
