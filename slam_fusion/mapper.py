@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pipeline on one screen: frame -> queue -> pose -> volume. The node and offline share it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from mtl_perception.conventions import InvalidInput
 from mtl_perception.encodings import depth_unit_problem
 from mtl_perception.labels import LabelSet
-from slam_fusion.depth.sources import DepthConfig, DepthSource
 from slam_fusion.frame import Frame
+from slam_fusion.fusing import FrameFuser, FuseConfig
 from slam_fusion.geometry import check_se3
 from slam_fusion.ledger import Ledger, Outcome
 from slam_fusion.poses import PoseNever, PoseNotYet, PoseSource
 from slam_fusion.sync import FrameQueue
 from slam_fusion.timing import StageTimes
-from slam_fusion.volume import PageError, SemanticVolume, VolumeConfig, VolumeFull
+from slam_fusion.volume import SemanticVolume
 
 
 @dataclass(frozen=True)
-class MapperConfig(VolumeConfig, DepthConfig):
-    """Parameters of the mapping pipeline, those of the volume and of its depth included."""
+class MapperConfig(FuseConfig):
+    """Parameters of the mapping pipeline; those of its volume, depth and classes included."""
 
     global_frame: str = "odom"  # frame that the map is built in
     camera_frame: str = ""  # optical frame; "" takes it from the image header
@@ -34,8 +34,7 @@ class MapperConfig(VolumeConfig, DepthConfig):
         Raises:
             InvalidInput: names the parameter and its value.
         """
-        VolumeConfig.__post_init__(self)
-        DepthConfig.__post_init__(self)
+        super().__post_init__()
         if not self.global_frame:
             raise InvalidInput("global_frame is empty")
         if not 0 <= self.wait_for_transform <= 60:
@@ -57,16 +56,29 @@ class Mapper:
         Args:
             config: parameters.
             label_set: what the class ids of coming frames mean; may be set later, once.
+
+        Raises:
+            InvalidInput: ``class_policies`` names a class that the label set does not have.
         """
         self.config = config
-        self.label_set = label_set
         self.ledger = Ledger()
         self.times = StageTimes()
         self.volume = SemanticVolume(config)
         self.trajectory: list[tuple[int, np.ndarray]] = []  # (stamp_ns, T_world_camera) as fused
         self._queue = FrameQueue(self.ledger, config.sync_queue_size)
-        self._depth = DepthSource(config)
+        self._fuse = FrameFuser(config, self.times)
         self._next_due_ns: float = -np.inf
+        self.label_set = label_set
+
+    @property
+    def label_set(self) -> LabelSet | None:
+        """What the class ids of coming frames mean; set with the errors of the constructor."""
+        return self._label_set
+
+    @label_set.setter
+    def label_set(self, label_set: LabelSet | None) -> None:
+        self._fuse.use_labels_of(label_set)
+        self._label_set = label_set
 
     def poses_by_stamp(self) -> list[tuple[int, np.ndarray]]:
         """Return ``trajectory`` with rising stamps; of equal ones the pose that was fused last.
@@ -133,25 +145,8 @@ class Mapper:
             outcome, detail = Outcome.DEPTH_UNIT, problem
         elif not self._is_due(frame.stamp_ns):
             outcome = Outcome.RATE_LIMIT
-        elif self._depth.lacks(frame):
-            outcome, detail = Outcome.NO_DEPTH, "no predicted depth, which depth_source asks for"
         else:
-            try:
-                with self.times.stage("depth"):
-                    depth = self._depth(frame, T_world_camera, self.volume)
-                with self.times.stage("integrate"):
-                    placed = replace(frame, depth=depth)
-                    block_count = self.volume.integrate(placed, T_world_camera)
-            except VolumeFull as error:
-                outcome, detail = Outcome.VOLUME_FULL, str(error)
-            except PageError as error:
-                outcome, detail = Outcome.PAGE_DAMAGED, str(error)
-            except InvalidInput as error:  # finite and rigid, but beyond the volume's reach
-                outcome, detail = Outcome.BAD_POSE, str(error)
-            else:
-                if block_count == 0:
-                    outcome = Outcome.DEPTH_EMPTY
-                    detail = f"no depth in {self.config.min_depth}..{self.config.max_depth} m"
+            outcome, detail = self._fuse(frame, T_world_camera, self.volume)
         if outcome is Outcome.FUSED:
             self.trajectory.append((frame.stamp_ns, T_world_camera))
         self.ledger.record(frame.stamp_ns, outcome, detail)

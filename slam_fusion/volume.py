@@ -25,6 +25,7 @@ from slam_fusion.tsdf.kernels_blocks import (
     touched_blocks,
     unpack_keys,
 )
+from slam_fusion.tsdf.kernels_carve import carve_blocks, free_blocks
 from slam_fusion.tsdf.kernels_extract import surface_voxels
 from slam_fusion.tsdf.kernels_integrate import integrate_blocks
 from slam_fusion.tsdf.kernels_raycast import raycast_depth
@@ -112,13 +113,22 @@ class SemanticVolume:
         """Forget everything and give the memory back."""
         self._store = self._empty_store(self._store.version + 1)
 
-    def integrate(self, frame: Frame, T_world_camera: np.ndarray) -> int:
+    def integrate(
+        self,
+        frame: Frame,
+        T_world_camera: np.ndarray,
+        shares: np.ndarray | None = None,
+        limits: np.ndarray | None = None,
+    ) -> int:
         """Fuse one frame.
 
         Args:
             frame: depth, and colour, labels and confidence where it has them. Labels without
                 confidence count as certain; class ids above 253 as unlabelled.
             T_world_camera: (4, 4) rigid transform of the optical frame.
+            shares: (H, W) uint8, 1 or more: what each pixel's depth weighs; None: 1.
+            limits: (256,) uint16, 1 or more: by the class id that a pixel shows, the most that
+                its voxels weigh, for classes that move: old places are forgotten sooner.
 
         Returns:
             Count of blocks that the frame touched; 0 when it has no depth within
@@ -130,25 +140,53 @@ class SemanticVolume:
             InvalidInput: the pose is not finite or too far from the origin.
         """
         T_world_camera = np.asarray(T_world_camera, np.float64)
-        images = _Images.of(frame)
-        keys = self._touched_keys(images, frame.intrinsics, T_world_camera)
+        images, camera = _Images.of(frame, shares), frame.intrinsics
+        keys = self._touched_keys(images, camera, T_world_camera)
         if len(keys) == 0:
             return 0
         rows, voxels = self._store.lend(keys, write=True)
-        T_camera_world = invert_se3(T_world_camera)
-        size = self.config.voxel_size
-        axes = np.ascontiguousarray(T_camera_world[:3, :3] * size)
-        origins = (keys * np.float64(BLOCK_SIDE)) @ axes.T + T_camera_world[:3, 3]
-        camera = frame.intrinsics
+        band = LABEL_BAND_VOXELS * self.config.voxel_size
         self._kernels.integrate_blocks(
-            (rows, origins, axes),
+            (rows, *self._placed(keys, T_world_camera)),
             (camera.width, camera.height, *images),
             _float32s(camera.fx, camera.fy, camera.cx, camera.cy),
             _float32s(self.config.min_depth, self.config.max_depth),
             np.float32(self.config.truncation),
-            np.float32(min(LABEL_BAND_VOXELS * size, self.config.truncation)),
+            np.float32(min(band, self.config.truncation)),
+            _flat(limits, np.uint16),
             voxels,
         )
+        return len(keys)
+
+    def carve(self, clear: np.ndarray, camera: Intrinsics, T_world_camera: np.ndarray) -> int:
+        """Let surfaces fade that a camera now sees through; see ``kernels_carve``.
+
+        Args:
+            clear: (H, W) float32 metres along the optical axis up to which nothing is; 0 = unknown.
+            camera: of ``clear``.
+            T_world_camera: (4, 4) pose of its optical frame.
+
+        Returns:
+            Count of blocks that have changed.
+
+        Raises:
+            VolumeFull: the blocks in view do not fit in memory; nothing has changed.
+            PageError: one of them does not come back from disk; nothing has changed.
+            InvalidInput: the pose is not finite or too far from the origin.
+        """
+        keys = self._clear_keys(clear, camera, T_world_camera)
+        for write in (False, True):  # few blocks change, and only these are to count as changed
+            if len(keys) == 0:
+                break
+            rows, voxels = self._store.lend(keys, write=write)
+            found = self._kernels.carve_blocks(
+                (rows, *self._placed(keys, T_world_camera)),
+                (camera.width, camera.height, _flat(clear, np.float32)),
+                _float32s(camera.fx, camera.fy, camera.cx, camera.cy),
+                write,
+                voxels,
+            )
+            keys = keys[found]
         return len(keys)
 
     def extract_cloud(self, min_weight: int = 3) -> Surface:
@@ -311,6 +349,7 @@ class SemanticVolume:
         volume.extract_mesh(min_weight=1)
         volume.occupied_voxels()
         volume.render_depth(camera, np.eye(4))
+        volume.carve(depth + 1, camera, np.eye(4))
 
     def _empty_store(self, first_version: int) -> BlockStore:
         config = self.config
@@ -337,55 +376,90 @@ class SemanticVolume:
         in_view &= centres[:, 2] < self.config.max_depth + radius
         return keys[in_view]
 
+    def _placed(
+        self, keys: np.ndarray, T_world_camera: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return where blocks are for a camera: see ``integrate_blocks``, origins and axes."""
+        T_camera_world = invert_se3(T_world_camera)
+        axes = np.ascontiguousarray(T_camera_world[:3, :3] * self.config.voxel_size)
+        return (keys * np.float64(BLOCK_SIDE)) @ axes.T + T_camera_world[:3, 3], axes
+
     def _touched_keys(
         self, images: "_Images", camera: Intrinsics, T_world_camera: np.ndarray
     ) -> np.ndarray:
         """Find the (B, 3) int32 keys of the blocks near the frame's surface."""
         config = self.config
-        block_size = BLOCK_SIDE * config.voxel_size
-        reach = np.abs(T_world_camera[:3, 3]).max() + 4 * config.max_depth + config.truncation
-        if not (T_world_camera.shape == (4, 4) and reach < KEY_LIMIT * block_size):
-            raise InvalidInput(f"T_world_camera is not a usable pose: {T_world_camera.tolist()}")
         packed = touched_blocks(
             images.depth.reshape(camera.shape),
             (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
-            np.ascontiguousarray(T_world_camera[:3] / block_size),
+            self._blocks_from_camera(T_world_camera),
             (float(config.min_depth), float(config.max_depth)),
             float(config.truncation),
             # Samples at most a quarter of a block apart along the ray, pixels half a block.
             2 + int(config.truncation_voxels * 2 / (BLOCK_SIDE / 4)),
-            int(np.clip(min(camera.fx, camera.fy) * block_size / config.max_depth / 2, 1, 4)),
+            min(self._half_block_px(camera), 4),
         )
         return unpack_keys(packed)
+
+    def _clear_keys(
+        self, clear: np.ndarray, camera: Intrinsics, T_world_camera: np.ndarray
+    ) -> np.ndarray:
+        """Find the (B, 3) int32 keys of the blocks of the map in what is clear."""
+        packed = free_blocks(
+            np.ascontiguousarray(clear),
+            (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
+            self._blocks_from_camera(T_world_camera),
+            float(self.config.min_depth),
+            self._half_block_px(camera),
+        )
+        return self._store.existing(packed)
+
+    def _blocks_from_camera(self, T_world_camera: np.ndarray) -> np.ndarray:
+        """Return (3, 4) float64, metres in the camera to blocks in the world."""
+        config, block_size = self.config, BLOCK_SIDE * self.config.voxel_size
+        reach = np.abs(T_world_camera[:3, 3]).max() + 4 * config.max_depth + config.truncation
+        if not (T_world_camera.shape == (4, 4) and reach < KEY_LIMIT * block_size):
+            raise InvalidInput(f"T_world_camera is not a usable pose: {T_world_camera.tolist()}")
+        return np.ascontiguousarray(T_world_camera[:3] / block_size)
+
+    def _half_block_px(self, camera: Intrinsics) -> int:
+        """Return how many pixels half a block spans at the largest depth, at least 1."""
+        block_size = BLOCK_SIDE * self.config.voxel_size
+        return max(1, int(min(camera.fx, camera.fy) * block_size / self.config.max_depth / 2))
 
 
 class _Kernels(NamedTuple):
     """What runs where the blocks are: written with numba, and with Warp, to the same effect."""
 
     integrate_blocks: Callable[..., None]
+    carve_blocks: Callable[..., np.ndarray]
     raycast_depth: Callable[..., np.ndarray]
 
     @classmethod
     def on(cls, gpu: str | None) -> "_Kernels":
         if gpu is None:
-            return cls(integrate_blocks, raycast_depth)
-        from slam_fusion.tsdf import warp_integrate, warp_raycast
+            return cls(integrate_blocks, carve_blocks, raycast_depth)
+        from slam_fusion.tsdf import warp_carve, warp_integrate, warp_raycast
 
-        return cls(warp_integrate.integrate_blocks, warp_raycast.raycast_depth)
+        return cls(
+            warp_integrate.integrate_blocks, warp_carve.carve_blocks, warp_raycast.raycast_depth
+        )
 
 
 class _Images(NamedTuple):
     """A frame's images as the kernels take them: flat, row by row; empty for none."""
 
     depth: np.ndarray  # (P,) float32
+    shares: np.ndarray  # (P,) uint8
     color: np.ndarray  # (P, 3) uint8
     labels: np.ndarray  # (P,) uint8
     confidence: np.ndarray  # (P,) float32
 
     @classmethod
-    def of(cls, frame: Frame) -> "_Images":
+    def of(cls, frame: Frame, shares: np.ndarray | None) -> "_Images":
         return cls(
             _flat(frame.depth, np.float32),
+            _flat(shares, np.uint8),
             _flat(frame.color, np.uint8, 3),
             _flat(frame.labels, np.uint8),
             _flat(frame.confidence, np.float32),

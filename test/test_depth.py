@@ -121,8 +121,10 @@ def test_a_filled_hole_joins_its_rim_without_a_step():
     measured = truth.copy()
     measured[40:80, 50:110] = 0
     source = DepthSource(DepthConfig("fused", 0.0))
-    fused = source(rgbd(measured, predicted), np.eye(4), SemanticVolume(VolumeConfig()))
-    hole = measured == 0
+    sourced = source(rgbd(measured, predicted), np.eye(4), SemanticVolume(VolumeConfig()))
+    fused, hole = sourced.depth, measured == 0
+    assert (sourced.shares[hole] == 1).all() and sourced.shares[~hole].max() > 4
+    assert (sourced.seen == measured).all()  # what a network guesses clears nothing
     assert (fused[~hole] == measured[~hole]).all()
     error = np.abs(fused / truth - 1)[hole]
     line = np.abs(source.alignment.scale * predicted + source.alignment.shift - truth)[hole]
@@ -137,16 +139,17 @@ def test_a_network_that_contradicts_the_sensor_fills_nothing():
     measured[30:60] = 0
     nonsense = rng.uniform(0.5, 6, CAMERA.shape).astype(np.float32)
     source = DepthSource(DepthConfig("fused", 0.0))
-    assert (source(rgbd(measured, nonsense), np.eye(4), None) == measured).all()
+    assert (source(rgbd(measured, nonsense), np.eye(4), None).depth == measured).all()
 
 
 def test_a_blinded_sensor_is_replaced_at_the_last_known_scale():
     truth = room_depth(look(0.2))
     source = DepthSource(DepthConfig("fused", 0.0))
     blind = np.zeros(CAMERA.shape, np.float32)
-    assert not source(rgbd(blind, truth / 2), np.eye(4), None).any()  # nothing is known yet
+    assert not source(rgbd(blind, truth / 2), np.eye(4), None).depth.any()  # nothing known yet
     source(rgbd(truth, truth / 2), np.eye(4), None)
-    np.testing.assert_allclose(source(rgbd(blind, truth / 2), np.eye(4), None), truth, rtol=1e-3)
+    filled = source(rgbd(blind, truth / 2), np.eye(4), None).depth
+    np.testing.assert_allclose(filled, truth, rtol=1e-3)
 
 
 def test_aligned_depth_is_unknown_where_the_network_is():

@@ -9,7 +9,7 @@ import pytest
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from slam_fusion.frame import Frame
-from slam_fusion.tsdf import kernels_integrate
+from slam_fusion.tsdf import kernels_carve, kernels_integrate
 from slam_fusion.tsdf.block_store import VoxelArrays
 from slam_fusion.tsdf.evidence import SLOTS
 from slam_fusion.tsdf.gpu_device import GpuMissing, choose_device
@@ -67,7 +67,7 @@ def blocks_in_any_state(rows: int, rng: np.random.Generator) -> VoxelArrays:
 
 
 def any_images(rng: np.random.Generator, size: int) -> list[np.ndarray]:
-    """Depth, colour, labels, confidence, with all that sensors and networks may give."""
+    """Depth, its weights, colour, labels, confidence: all that sensors and networks may give."""
     depth = rng.uniform(0.3, 2.0, size)
     odd = rng.random(size) < 0.2
     depth[odd] = rng.choice([0, np.nan, np.inf, -1, 0.1, 5.0, 7.0], odd.sum())
@@ -75,6 +75,7 @@ def any_images(rng: np.random.Generator, size: int) -> list[np.ndarray]:
     confidence[rng.random(size) < 0.1] = np.nan
     images = [
         depth.astype(np.float32),
+        rng.integers(1, 256, size).astype(np.uint8),
         rng.integers(0, 256, (size, 3), np.uint8),
         np.where(rng.random(size) < 0.9, rng.integers(0, 8, size), 255).astype(np.uint8),
         confidence.astype(np.float32),
@@ -84,7 +85,7 @@ def any_images(rng: np.random.Generator, size: int) -> list[np.ndarray]:
     return images
 
 
-@pytest.mark.parametrize("without", ["nothing", "color", "labels", "confidence"])
+@pytest.mark.parametrize("without", ["nothing", "shares", "color", "labels", "confidence"])
 def test_a_frame_leaves_the_same_bits_in_every_voxel(device, without):
     warp_integrate = importlib.import_module("slam_fusion.tsdf.warp_integrate")
     rng = np.random.default_rng(len(without))
@@ -97,7 +98,7 @@ def test_a_frame_leaves_the_same_bits_in_every_voxel(device, without):
     for _ in range(3):
         images = any_images(rng, 80 * 60)
         if without != "nothing":
-            gone = ["depth", "color", "labels", "confidence"].index(without)
+            gone = ["depth", "shares", "color", "labels", "confidence"].index(without)
             images[gone] = images[gone][:0]
         f32 = np.float32
         frame = (
@@ -111,12 +112,45 @@ def test_a_frame_leaves_the_same_bits_in_every_voxel(device, without):
             (f32(0.1), f32(5)),
             f32(0.16),
             f32(0.12),
+            rng.choice([3, 800, 65535], 256).astype(np.uint16)[: 256 * (without != "shares")],
         )
         kernels_integrate.integrate_blocks(*frame, expected)
         warp_integrate.integrate_blocks(*frame, voxels)
     for name, was, want, got in zip(expected._fields, before, expected, voxels, strict=True):
         assert same_bits(want, got.numpy().reshape(want.shape)), name
         assert without != "nothing" or np.count_nonzero(want != was) > 500, name
+
+
+def test_carving_finds_the_same_blocks_and_leaves_the_same_bits(device):
+    warp_carve = importlib.import_module("slam_fusion.tsdf.warp_carve")
+    rng = np.random.default_rng(0)
+    expected = blocks_in_any_state(8, rng)
+    expected.weight[: 4096 * 2] = 0  # two blocks with nothing to carve
+    voxels = VoxelArrays(
+        *(wp.array(array.reshape(8, 4096, *array.shape[1:]), device=device) for array in expected)
+    )
+    before = [array.copy() for array in expected]
+    f32 = np.float32
+    for write in (False, True, True):
+        clear = np.where(rng.random(80 * 60) < 0.8, rng.uniform(0.5, 2, 80 * 60), 0).astype("f4")
+        rows = rng.permutation(8)[:6].astype(np.int32)
+        origins = rng.uniform([-0.6, -0.6, -0.1], [0.6, 0.6, 1.0], (6, 3))
+        axes = np.ascontiguousarray(np.linalg.qr(rng.normal(size=(3, 3)))[0] * 0.04)
+        arguments = (
+            (rows, origins, axes),
+            (80, 60, clear),
+            (f32(60), f32(61), f32(38.5), f32(29)),
+            write,
+        )
+        want = kernels_carve.carve_blocks(*arguments, expected)
+        np.testing.assert_array_equal(warp_carve.carve_blocks(*arguments, voxels), want)
+        assert np.count_nonzero(want) >= 3 and not want[rows < 2].any()
+        if not write:
+            assert all(map(same_bits, expected, before))
+    for name, was, want, got in zip(expected._fields, before, expected, voxels, strict=True):
+        assert same_bits(want, got.numpy().reshape(want.shape)), name
+        changes = name in ("tsdf", "weight", "evidence")
+        assert (np.count_nonzero(want != was) > 500) == changes, name
 
 
 # The volume

@@ -71,6 +71,22 @@ DepthSourceName = Annotated[
 EdgeRejection = Annotated[
     float | None, flag("Jump of depth that drops a pixel between surfaces; 0 = off.", MAP, "0.05")
 ]
+WeighPixels = Annotated[
+    bool | None,
+    flag("Near, head-on and away from label borders pixels count for more.", MAP, "yes"),
+]
+CarveFreeSpace = Annotated[
+    bool | None, flag("What the camera sees through leaves the map.", MAP, "yes")
+]
+ClassPolicies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class-policy",
+        help="CLASS=integrate, ignore, dynamic or decay; may be given many times.",
+        rich_help_panel=MAP,
+        show_default="person=dynamic",
+    ),
+]
 MaxRate = Annotated[
     float | None, flag("Frames fused per second at most, by stamps; 0 = all.", MAP, "0.0")
 ]

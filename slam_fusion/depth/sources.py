@@ -10,11 +10,25 @@ from slam_fusion.depth.alignment import Alignment, align, aligned_to
 from slam_fusion.depth.edges import reject_flying_pixels
 from slam_fusion.depth.temporal import LooksAtMap, bent_to_map
 from slam_fusion.frame import Frame
+from slam_fusion.pixel_weights import depth_shares
 
 DEPTH_SOURCES = ("sensor", "network", "fused")
 
 WORST_ALIGNMENT = 0.15
 """Median relative error above which the network's depth is not put into the sensor's holes."""
+
+SENSOR_ERROR, NETWORK_ERROR = 0.02, 0.15
+"""Part of the depth by which sensors and networks err: so much before a surface is not clear."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourcedDepth:
+    """The depth to fuse, and how far it is to be trusted."""
+
+    depth: np.ndarray  # (H, W) float32 metres, 0 = unknown
+    shares: np.ndarray | None  # (H, W) uint8, what each pixel weighs; None: all 1
+    seen: np.ndarray  # (H, W) float32 metres, 0 = unknown: what may clear the space before it
+    error: float  # part of ``seen`` by which it errs
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,7 @@ class DepthConfig:
 
     depth_source: str = "sensor"  # or network; fused: the sensor's, the network's in its holes
     edge_rejection: float = 0.05  # relative jump of depth to both sides that drops a pixel; 0 = off
+    weigh_pixels: bool = True  # near, head-on and away from label borders a pixel counts for more
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -54,25 +69,30 @@ class DepthSource:
         """Whether the frame does not have the depth that is asked for."""
         return self._config.depth_source != "sensor" and frame.predicted_depth is None
 
-    def __call__(self, frame: Frame, T_world_camera: np.ndarray, volume: LooksAtMap) -> np.ndarray:
+    def __call__(
+        self, frame: Frame, T_world_camera: np.ndarray, volume: LooksAtMap
+    ) -> SourcedDepth:
         """Return the depth to fuse.
 
         Args:
             frame: that lacks nothing.
             T_world_camera: (4, 4) pose of the optical frame.
             volume: the map so far, which network-only depth is held to.
-
-        Returns:
-            (H, W) float32 metres, 0 = unknown.
         """
         source, step = self._config.depth_source, self._config.edge_rejection
-        if source == "sensor" or frame.predicted_depth is None:
-            return reject_flying_pixels(frame.depth, step)
-        predicted = reject_flying_pixels(frame.predicted_depth, step)
-        if source == "network":
-            return bent_to_map(predicted, frame.intrinsics, T_world_camera, volume)
+        if source == "network" and frame.predicted_depth is not None:
+            predicted = reject_flying_pixels(frame.predicted_depth, step)
+            bent = bent_to_map(predicted, frame.intrinsics, T_world_camera, volume)
+            return SourcedDepth(bent, None, bent, NETWORK_ERROR)
         measured = reject_flying_pixels(frame.depth, step)
-        return self._filled(np.where(np.isfinite(measured), measured, np.float32(0)), predicted)
+        shares = depth_shares(measured) if self._config.weigh_pixels else None
+        if source == "sensor" or frame.predicted_depth is None:
+            return SourcedDepth(measured, shares, measured, SENSOR_ERROR)
+        measured = np.where(np.isfinite(measured), measured, np.float32(0))
+        filled = self._filled(measured, reject_flying_pixels(frame.predicted_depth, step))
+        if shares is not None:
+            shares = np.where(measured > 0, shares, np.uint8(1))
+        return SourcedDepth(filled, shares, measured, SENSOR_ERROR)
 
     def _filled(self, measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return ``measured`` with its holes filled from ``predicted``."""

@@ -201,12 +201,17 @@ class BlockStore:
         """
         if len(keys) == 0:
             return keys
-        packed = np.unique(pack_keys((keys[:, None] + _NEAR).reshape(-1, 3)))
-        near = unpack_keys(packed)
-        _, exists = self.find(near)
+        return self.existing(np.unique(pack_keys((keys[:, None] + _NEAR).reshape(-1, 3))))
+
+    def existing(self, packed: np.ndarray) -> np.ndarray:
+        """Return the keys, (N, 3) int32, of those of (B,) int64 packed keys that are blocks."""
+        if len(packed) == 0:
+            return np.empty((0, 3), np.int32)
+        keys = unpack_keys(packed)
+        _, exists = self.find(keys)
         if self.paged_count:
             exists |= np.array([key in self._spill for key in packed.tolist()])
-        return near[exists]
+        return keys[exists]
 
     def sorted_keys(self) -> np.ndarray:
         """Return all (B, 3) int32 keys, of blocks in memory and on disk, in lexicographic order."""

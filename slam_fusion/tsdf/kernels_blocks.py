@@ -83,7 +83,8 @@ def make_table(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @jit
-def _rehash(table: np.ndarray) -> np.ndarray:
+def rehash(table: np.ndarray) -> np.ndarray:
+    """Return a table twice as large with the same keys."""
     larger = np.full(2 * len(table), EMPTY)
     for key in table:
         if key != EMPTY:
@@ -147,5 +148,5 @@ def touched_blocks(
                     table[slot] = key
                     count += 1
                     if 2 * count > len(table):
-                        table = _rehash(table)
+                        table = rehash(table)
     return np.sort(table[table != EMPTY])

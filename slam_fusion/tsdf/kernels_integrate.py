@@ -92,7 +92,7 @@ def _measure_plane(depth, depth_range, truncation, pixel, range_z, distance, see
 
 
 @jit
-def _average_line(distance, truncation, start, first, tsdf, weight):
+def _average_line(distance, share, truncation, start, first, tsdf, weight):
     """Fold ``distance[start:start + 16]`` into the running means of voxels from ``first`` on."""
     zero, one = _f32(0.0), _f32(1.0)
     scale = one / truncation
@@ -100,13 +100,14 @@ def _average_line(distance, truncation, start, first, tsdf, weight):
         seen = distance[start + i] >= -truncation
         value = distance[start + i] * scale
         value = value if value < one else one
-        count = np.int32(weight[first + i])
+        count, own = np.int32(weight[first + i]), np.int32(share[start + i])
         old = tsdf[first + i]
-        change = (value - old) / (_f32(count) + one)
+        change = (value - old) * _f32(own) / _f32(count + own)
         mean = old + change
         mean = mean if mean != zero else NOT_ZERO
         tsdf[first + i] = mean if seen else old
-        weight[first + i] = count + (np.int32(seen) & np.int32(count < MAX_WEIGHT))
+        total = min(count + own, np.int32(MAX_WEIGHT))
+        weight[first + i] = total if seen else count
 
 
 @jit
@@ -121,29 +122,32 @@ def _average_color(colors, voxel, red_green_blue, pixel, weight):
 
 
 @jit_parallel
-def integrate_blocks(blocks, images, camera, depth_range, truncation, label_band, voxels):
+def integrate_blocks(blocks, images, camera, depth_range, truncation, label_band, limits, voxels):
     """Integrate one frame into the voxels of its blocks, in place.
 
     Args:
         blocks: (rows, origins, axes): (B,) int32 distinct buffer rows; (B, 3) float64 metres,
             first voxel of each block in the camera frame; (3, 3) float64 metres, whose columns
             are one voxel along world x, y, z in the camera frame.
-        images: (width, height, depth, color, labels, confidence), all flat, row by row: (P,)
-            float32 metres; (P, 3) uint8; (P,) uint8; (P,) float32. Empty = none; no confidence
-            means 1 everywhere.
+        images: (width, height, depth, shares, color, labels, confidence), all flat, row by row:
+            (P,) float32 metres; (P,) uint8, what a pixel weighs; (P, 3) uint8; (P,) uint8; (P,)
+            float32. Empty = none; no shares and no confidence mean 1 everywhere.
         camera: fx, fy, cx, cy in pixels, float32.
         depth_range: least and most metres that count, float32.
         truncation: metres, float32.
         label_band: greatest distance from the surface that takes labels, metres, float32.
+        limits: (256,) uint16, by class id: most that a voxel weighs where a pixel of the class
+            shows; or empty.
         voxels: (tsdf, weight, colors, slot_labels, slot_evidence), all flat, 4096 voxels to a
             buffer row: (V,) float32; (V,) uint16; (V, 3) uint16; (V, SLOTS) uint8; (V, SLOTS)
             uint16.
     """
     rows, origins, axes = blocks
-    width, height, depth, color, labels, confidence = images
+    width, height, depth, shares, color, labels, confidence = images
     tsdf, weight, colors, slot_labels, slot_evidence = voxels
     for block in prange(len(rows)):
         pixel = np.empty(_PLANE, np.uint32)
+        share = np.ones(_PLANE, np.uint8)
         range_z = np.empty(_PLANE, np.float32)
         distance = np.empty(_PLANE, np.float32)
         seen = np.empty(BLOCK_SIDE, np.bool_)
@@ -155,17 +159,23 @@ def integrate_blocks(blocks, images, camera, depth_range, truncation, label_band
             )
             _project_plane(origin, axes, camera, width, height, pixel, range_z)
             _measure_plane(depth, depth_range, truncation, pixel, range_z, distance, seen)
+            if shares.size:
+                for i in range(_PLANE):
+                    share[i] = shares[pixel[i]]
             plane_first = (np.int64(rows[block]) * BLOCK_SIDE + plane) * _PLANE
             for line in range(BLOCK_SIDE):
                 if seen[line]:
                     start = line * BLOCK_SIDE
-                    _average_line(distance, truncation, start, plane_first + start, tsdf, weight)
+                    first = plane_first + start
+                    _average_line(distance, share, truncation, start, first, tsdf, weight)
             for i in range(_PLANE):
                 if not abs(distance[i]) <= truncation:
                     continue
                 voxel, at = plane_first + i, pixel[i]
                 if color.size:
                     _average_color(colors, voxel, color, at, weight[voxel])
+                if limits.size and labels.size:
+                    weight[voxel] = min(weight[voxel], limits[labels[at]])
                 if labels.size and abs(distance[i]) <= label_band and labels[at] < MAX_CLASSES:
                     units = evidence_of(confidence[at]) if confidence.size else UNIT
                     if units > 0:

@@ -101,12 +101,14 @@ def _integrate(
     size: wp.vec2i,
     camera: wp.vec4f,
     depth: wp.array[wp.float32],
+    shares: wp.array[wp.uint8],
     color: wp.array2d[wp.uint8],
     class_ids: wp.array[wp.uint8],
     confidence: wp.array[wp.float32],
     depth_range: wp.vec2f,
     truncation: wp.float32,
     label_band: wp.float32,
+    limits: wp.array[wp.uint16],
     tsdf: wp.array2d[wp.float32],
     weights: wp.array2d[wp.uint16],
     colors: wp.array3d[wp.uint16],
@@ -140,17 +142,23 @@ def _integrate(
     row = rows[block]
     old = tsdf[row, voxel]
     count = int(weights[row, voxel])
+    own = wp.int32(1)
+    if shares.shape[0] > 0:
+        own = int(shares[pixel])
     value = wp.min(distance * (1.0 / truncation), 1.0)
-    mean = old + (value - old) / (wp.float32(count) + 1.0)
+    mean = old + (value - old) * wp.float32(own) / wp.float32(count + own)
     if mean == 0.0:
         mean = _NOT_ZERO
     tsdf[row, voxel] = mean
-    count = wp.min(count + 1, _MAX_WEIGHT)
+    count = wp.min(count + own, _MAX_WEIGHT)
     weights[row, voxel] = wp.uint16(count)
     if distance > truncation:
         return
     if color.shape[0] > 0:
         _average_color(colors, row, voxel, color, pixel, count)
+    if limits.shape[0] > 0 and class_ids.shape[0] > 0:
+        limit = int(limits[int(class_ids[pixel])])
+        weights[row, voxel] = wp.uint16(wp.min(count, limit))
     if class_ids.shape[0] > 0 and wp.abs(distance) <= label_band:
         class_id = int(class_ids[pixel])
         if class_id < _CLASSES:
@@ -168,6 +176,7 @@ def integrate_blocks(
     depth_range: tuple,
     truncation: np.float32,
     label_band: np.float32,
+    limits: np.ndarray,
     voxels: tuple,
 ) -> None:
     """Integrate one frame into the voxels of its blocks, in place, on the voxels' device.
@@ -179,11 +188,12 @@ def integrate_blocks(
         depth_range: see there.
         truncation: see there.
         label_band: see there.
+        limits: see there.
         voxels: Warp arrays of one device (tsdf, weight, colors, slot_labels, slot_evidence), of
             the types there but shaped (rows, 4096, ...).
     """
     rows, origins, axes = blocks
-    width, height, depth, color, labels, confidence = images
+    width, height, depth, shares, color, labels, confidence = images
     device = voxels[0].device
     wp.launch(
         _integrate,
@@ -195,12 +205,14 @@ def integrate_blocks(
             wp.vec2i(width, height),
             wp.vec4f(*camera),
             upload(depth, wp.float32, device),
+            upload(shares, wp.uint8, device),
             upload(color, wp.uint8, device),
             upload(labels, wp.uint8, device),
             upload(confidence, wp.float32, device),
             wp.vec2f(*depth_range),
             float(truncation),
             float(label_band),
+            upload(limits, wp.uint16, device),
             *voxels,
         ],
         device=device,
