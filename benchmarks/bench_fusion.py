@@ -2,11 +2,13 @@
 """Our fused integration against Open3D's, frame by frame in turns, on the same real frames.
 
 * ours: block allocation, distance, weight, colour and label evidence (``SemanticVolume``).
+* ours, all of it: what the mapper does with a frame, so pixels that fly between surfaces are
+  dropped, pixels are weighed, and what the camera sees through is carved out (``FrameFuser``).
 * Open3D without labels: its block allocation and its ``integrate`` of depth and colour.
 * Open3D with labels from Python: the way its documentation integrates attributes of one's own,
   by tensor operations on all voxels of the blocks; labels as a running mean of one-hot vectors.
 
-The three take turns on every frame, so that a busy machine slows all of them alike.
+The four take turns on every frame, so that a busy machine slows all of them alike.
 """
 
 import time
@@ -16,7 +18,11 @@ import numpy as np
 import open3d as o3d
 import open3d.core as o3c
 
+from mtl_perception.labels import LABEL_SETS
 from slam_fusion.frame import Frame
+from slam_fusion.fusing import FrameFuser
+from slam_fusion.mapper import MapperConfig
+from slam_fusion.timing import StageTimes
 from slam_fusion.tsdf.block_store import BLOCK_VOXELS, BYTES_PER_VOXEL
 from slam_fusion.volume import SemanticVolume, VolumeConfig
 
@@ -42,6 +48,26 @@ class Ours:
     def integrate(self, frame: Frame, T_world_camera: np.ndarray) -> int:
         """Fuse one frame; returns the count of its blocks."""
         return self.volume.integrate(frame, T_world_camera)
+
+
+class OursWithAll:
+    """This package, with all that the mapper does to a frame."""
+
+    name = "ours, weighed and carved too"
+    bytes_per_voxel = BYTES_PER_VOXEL
+
+    def __init__(self) -> None:
+        """Start empty."""
+        config = MapperConfig(voxel_size=CONFIG.voxel_size)
+        self.volume = SemanticVolume(config)
+        self.times = StageTimes()
+        self.fuse = FrameFuser(config, self.times)
+        self.fuse.use_labels_of(LABEL_SETS["nyu40"])
+
+    def integrate(self, frame: Frame, T_world_camera: np.ndarray) -> int:
+        """Fuse one frame; returns the count of the map's blocks."""
+        self.fuse(frame, T_world_camera, self.volume)
+        return self.volume.block_count
 
 
 class Open3dGrid:
@@ -182,19 +208,19 @@ def _ratio(slow: list[float], fast: list[float]) -> str:
 
 
 def run(frames: list[Frame], poses: list[np.ndarray]) -> SemanticVolume:
-    """Time the three ways in turns, print the table, return our map.
+    """Time the four ways in turns, print the table, return our map.
 
     Args:
         frames: with colour and labels below ``CLASSES``.
         poses: (4, 4) T_world_camera of each.
     """
-    ours, theirs, python = Ours(), Open3dWithoutLabels(), Open3dPythonLabels()
-    times: dict[str, list[float]] = {way.name: [] for way in (ours, theirs, python)}
+    ours, whole, theirs, python = Ours(), OursWithAll(), Open3dWithoutLabels(), Open3dPythonLabels()
+    times: dict[str, list[float]] = {way.name: [] for way in (ours, whole, theirs, python)}
     ours_beside_python, blocks = [], []
-    for way in (ours, theirs, python):
+    for way in (ours, whole, theirs, python):
         way.integrate(frames[0], poses[0])  # first touch of memory is not timed
     for index, (frame, T) in enumerate(zip(frames, poses, strict=True)):
-        for way in (ours, theirs) if index % 2 else (theirs, ours):
+        for way in (ours, whole, theirs) if index % 2 else (theirs, whole, ours):
             elapsed_ms, block_count = _timed(way.integrate, frame, T)
             times[way.name].append(elapsed_ms)
             if way is ours:
@@ -208,9 +234,12 @@ def run(frames: list[Frame], poses: list[np.ndarray]) -> SemanticVolume:
         f"voxels, {np.median(blocks):.0f} blocks in a frame"
     )
     print(f"{'':32s} {'min ms':>8s} {'median':>8s} {'max':>8s} {'frames/s':>10s} {'B/voxel':>9s}")
-    for way in (ours, theirs, python):
+    for way in (ours, whole, theirs, python):
         print(_row(way.name, times[way.name], way.bytes_per_voxel))
+    stages = whole.times.summary()
+    print("of it: " + ", ".join(f"{name} {s['median_ms']:.2f} ms" for name, s in stages.items()))
     print(f"ours against Open3D without labels:  {_ratio(times[theirs.name], times[ours.name])}")
+    print(f"all of ours against the same:        {_ratio(times[theirs.name], times[whole.name])}")
     print(f"ours against Open3D from Python:     {_ratio(times[python.name], ours_beside_python)}")
     voxels_per_s = np.median(blocks) * BLOCK_VOXELS / np.median(times[ours.name]) * 1e3
     print(

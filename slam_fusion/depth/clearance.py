@@ -1,20 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a camera certainly sees through: what the map has there has left."""
 
-import cv2
 import numpy as np
+from numba import prange
 
 from mtl_perception.conventions import Intrinsics
+from slam_fusion.tsdf.jit import jit_parallel
 
 STEP = 4
 """Pixels and rows of the depth image to one of the clearance's."""
 
-WINDOW = 9
-"""Pixels across: the nearest of so many counts, so that edges that are off by some pixels, of the
-depth or of the pose, do not cut into what stands there."""
+REACH = 4
+"""Pixels to each side that are looked at; the nearest counts, so that edges that are off by some
+pixels, of the depth or of the pose, do not cut into what stands there."""
 
 LEAST_KNOWN = 0.75
-"""Part of the window that has to be known: thin things are often holes in measured depth."""
+"""Part of these pixels that has to be known: thin things are often holes in measured depth."""
+
+_f32 = np.float32
+
+
+@jit_parallel
+def _clear(depth, farthest, part, margin, out):
+    height, width = depth.shape
+    zero, unknown = _f32(0.0), _f32(np.inf)
+    for row in prange(out.shape[0]):
+        top, bottom = max(row * STEP - REACH, 0), min(row * STEP + REACH + 1, height)
+        nearest = np.full(width, np.inf, np.float32)  # of each column
+        known = np.zeros(width, np.int32)
+        for v in range(top, bottom):
+            for u in range(width):
+                d = depth[v, u]
+                is_known = (d > zero) & (d < unknown)  # NaN is not
+                d = d if is_known else unknown
+                nearest[u] = d if d < nearest[u] else nearest[u]
+                known[u] += np.int32(is_known)
+        for column in range(out.shape[1]):
+            left, right = max(column * STEP - REACH, 0), min(column * STEP + REACH + 1, width)
+            z, count = farthest, 0
+            for u in range(left, right):
+                z = min(z, nearest[u])
+                count += known[u]
+            clear = z * part - margin
+            enough = count >= LEAST_KNOWN * (bottom - top) * (right - left)
+            out[row, column] = clear if enough and clear > zero else zero
 
 
 def clearance(
@@ -33,14 +62,10 @@ def clearance(
         (H / 4, W / 4) float32 metres along the optical axis, 0 where nothing is known to be
         clear; the camera of these pixels.
     """
-    known = np.isfinite(depth) & (depth > 0)
-    window = np.ones((WINDOW, WINDOW), np.uint8)
-    nearest = cv2.erode(np.where(known, depth, np.float32(np.inf)), window)[::STEP, ::STEP]
-    share = cv2.blur(known.astype(np.float32), (WINDOW, WINDOW))[::STEP, ::STEP]
-    nearest = np.minimum(nearest, np.float32(max_depth))
-    clear = nearest * np.float32(1 - relative_margin) - np.float32(margin)
-    clear = np.where((share >= LEAST_KNOWN) & (clear > 0), clear, np.float32(0))
-    height, width = clear.shape
+    height, width = (-(-size // STEP) for size in depth.shape)
+    clear = np.empty((height, width), np.float32)
+    numbers = _f32(max_depth), _f32(1 - relative_margin), _f32(margin)
+    _clear(np.ascontiguousarray(depth), *numbers, clear)
     small = Intrinsics(
         width, height, camera.fx / STEP, camera.fy / STEP, camera.cx / STEP, camera.cy / STEP
     )
