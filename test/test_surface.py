@@ -6,7 +6,8 @@ import open3d as o3d
 import pytest
 from test_volume import CONFIG, fake_frame, fake_walk, fused, looking_from, rays
 
-from slam_fusion.frame import Surface, SurfaceChange
+from mtl_perception.conventions import Intrinsics
+from slam_fusion.frame import Frame, Surface, SurfaceChange
 from slam_fusion.tsdf.kernels_cube_table import (
     EDGE_AXES,
     EDGE_STARTS,
@@ -266,3 +267,28 @@ def test_a_loaded_map_is_new_to_everybody():
 def test_fewer_observations_than_wanted_give_no_part():
     volume = fused(fake_frame(1.0))
     assert len(volume.mesh_since(-1, min_weight=2).surface) == 0
+
+
+# Labels
+
+
+def test_specks_of_another_class_vanish_and_a_border_of_classes_stays_where_it_is():
+    rng = np.random.default_rng(0)
+    camera = Intrinsics(width=160, height=120, fx=140.0, fy=140.0, cx=79.5, cy=59.5)
+    volume = SemanticVolume(VolumeConfig(voxel_size=0.02, device="cpu"))
+    u = np.broadcast_to(np.arange(160), camera.shape)
+    border = 90  # pixels: x = 0.075 m on the wall, the middle of a voxel
+    for _ in range(4):
+        labels = np.where(u < border, 1, 2)
+        lies = rng.random(camera.shape) < 0.25
+        labels = np.where(lies, rng.integers(3, 9, camera.shape), labels).astype(np.uint8)
+        depth = np.full(camera.shape, 1.01, np.float32)
+        volume.integrate(Frame(0, "", camera, depth, labels=labels), np.eye(4))
+    mesh = volume.extract_mesh()
+    x = mesh.positions[:, 0]
+    at = (border - 0.5 - camera.cx) / camera.fx * 1.01
+    assert np.mean(mesh.labels == np.where(x < at, 1, 2)) > 0.995
+    assert set(mesh.labels[x < at - 0.02]) == {1} and set(mesh.labels[x > at + 0.02]) == {2}
+    centres, labels = volume.occupied_voxels()
+    inner = np.abs(centres[:, 0] * 0.02 - at) > 0.03
+    assert np.mean(labels[inner] > 2) > 0.003  # single voxels do lie

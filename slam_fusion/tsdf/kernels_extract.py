@@ -13,9 +13,17 @@ from slam_fusion.tsdf.kernels_integrate import COLOR_SCALE
 UNSEEN_GREY = 128
 """Grey level of a vertex whose colour no camera saw."""
 
+SMOOTHING = 0.5
+"""Weight of the evidence of a voxel's six neighbours beside its own. On maps of three synthetic
+rooms (3 cm; see ``pixel_weights``) mean IoU rose from 0.530, 0.540, 0.570 to 0.536, 0.548, 0.576
+with a network's labels, and from 0.948, 0.948, 0.944 to 0.963, 0.963, 0.961 where three of ten
+pixels lie; 0.25 and 1 do as well."""
+
 _CHUNK = 1024  # vertices that share scratch memory
 _LEAST_SHARE = 1e-3  # vertices lie on voxel edges: corners off the edge share by rounding only
 _BLOCK_VOXELS = BLOCK_SIDE**3
+_SIDES = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
+_VOICES = 8 * (1 + len(_SIDES))  # voxels that a vertex listens to, at most
 
 
 @jit
@@ -52,7 +60,9 @@ def read_vertices(positions, voxel_size, table, rows, voxels):
     """Interpolate colour and label evidence of the up to eight voxels around each vertex.
 
     Evidence is added class by class with trilinear weights before the strongest class is taken,
-    so that a vertex between two voxels gets the label that both support together.
+    so that a vertex between two voxels gets the label that both support together. The six
+    neighbours of a voxel have a say in it: what few pixels saw is held to what lies beside it.
+    A border of classes stays where it is, for on either side of it most neighbours agree.
 
     Args:
         positions: (N, 3) float32 metres, world frame.
@@ -70,14 +80,14 @@ def read_vertices(positions, voxel_size, table, rows, voxels):
     labels = np.full(count, UNLABELLED, np.uint8)
     confidence = np.zeros(count, np.float32)
     for chunk in prange((count + _CHUNK - 1) // _CHUNK):
-        near_labels = np.empty(8 * SLOTS, np.uint8)
-        near_amounts = np.empty(8 * SLOTS, np.float64)
+        near_labels = np.empty(_VOICES * SLOTS, np.uint8)
+        near_amounts = np.empty(_VOICES * SLOTS, np.float64)
         for vertex in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, count)):
             gx = np.float64(positions[vertex, 0]) / voxel_size
             gy = np.float64(positions[vertex, 1]) / voxel_size
             gz = np.float64(positions[vertex, 2]) / voxel_size
             x, y, z = np.int64(np.floor(gx)), np.int64(np.floor(gy)), np.int64(np.floor(gz))
-            classes, red, green, blue, seen = 0, 0.0, 0.0, 0.0, 0.0
+            classes, red, green, blue, seen, voices = 0, 0.0, 0.0, 0.0, 0.0, 0.0
             for corner in range(8):
                 i, j, k = corner & 1, (corner >> 1) & 1, corner >> 2
                 share = (1.0 - abs(gx - x - i)) * (1.0 - abs(gy - y - j)) * (1.0 - abs(gz - z - k))
@@ -94,10 +104,27 @@ def read_vertices(positions, voxel_size, table, rows, voxels):
                 classes = _add_slots(
                     share, voxel, slot_labels, slot_evidence, near_labels, near_amounts, classes
                 )
+                voices += share
+                for dx, dy, dz in _SIDES:
+                    beside = _voxel_at(x + i + dx, y + j + dy, z + k + dz, table, rows)
+                    if beside >= 0 and slot_evidence[beside].any():
+                        weight = share * SMOOTHING
+                        voices += weight
+                        classes = _add_slots(
+                            weight,
+                            beside,
+                            slot_labels,
+                            slot_evidence,
+                            near_labels,
+                            near_amounts,
+                            classes,
+                        )
             if seen > 0:
                 colors[vertex, 0] = int(red / seen + 0.5)
                 colors[vertex, 1] = int(green / seen + 0.5)
                 colors[vertex, 2] = int(blue / seen + 0.5)
+            # Neighbours saw the same pixels: their agreement is no more observations.
+            near_amounts[:classes] /= max(voices, 1.0)
             label, probability = verdict(near_labels[:classes], near_amounts[:classes])
             labels[vertex] = label
             confidence[vertex] = probability
