@@ -17,6 +17,7 @@ from joint_networks import lively_network, plain_torch  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 
+from mtl_perception.inference import openvino_network  # noqa: E402
 from mtl_perception.inference.openvino_network import OpenVinoNetwork, has_bf16  # noqa: E402
 from mtl_perception.labels import LABEL_SETS  # noqa: E402
 from mtl_perception.models import ModelCorrupt, ModelUnsupported  # noqa: E402
@@ -222,3 +223,15 @@ os.kill(os.getpid(), signal.SIGINT)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout == "heard\n", run.stderr
+
+
+def test_sizes_come_and_go(file: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heads are compiled for each size, and kept for few."""
+    monkeypatch.setattr(openvino_network, "SIZES", 2)
+    network = OpenVinoNetwork(file, "cpu", "fp32", 1)
+    for width in (64, 96, 64, 128, 96, 64):
+        rgb = image((64, width), seed=width)
+        expected = torch_scores(model, rgb)
+        found = network(rgb).scores.values
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+        assert len(network._heads) <= 2

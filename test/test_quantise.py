@@ -18,6 +18,7 @@ from joint_networks import lively_network  # noqa: E402
 from mtl_perception.conventions import Intrinsics, InvalidInput  # noqa: E402
 from mtl_perception.data.sample import Sample  # noqa: E402
 from mtl_perception.evaluation.agreement import compare  # noqa: E402
+from mtl_perception.inference.finest_stage import finest_weights  # noqa: E402
 from mtl_perception.inference.quantise import Calibration, quantise  # noqa: E402
 from mtl_perception.inference.runtimes import open_network  # noqa: E402
 from mtl_perception.labels import LABEL_SETS  # noqa: E402
@@ -84,14 +85,17 @@ def test_weights_are_signed_by_channel_and_outputs_are_not_rounded(folder: Path)
         assert values.data_type == onnx.TensorProto.INT8
         assert list(scales.dims) == [values.dims[0]]
         whole += 1
-    # The encoder's first ten and the last layer of depth stay as they are.
-    assert whole == len(convolutions) - 11
+    # The encoder's first ten, the finest stage's and the last layer of depth stay as they are.
+    assert whole == len(convolutions) - 12
     for output in graph.output:
         assert makers[output.name].op_type == "Conv"
     depth = next(node for node in convolutions if "depth" in node.output)
     assert makers[depth.input[0]].op_type == "Conv"
     kinds = Counter(node.op_type for node in graph.node)
-    assert kinds["Mul"] == 0 and kinds["Clip"] == 7  # of the first layers
+    assert kinds["Mul"] == 6 and kinds["Clip"] == 7 + 3  # first layers, finest stage
+    assert finest_weights((folder / "int8.onnx").read_bytes()) is not None
+    finest = next(node for node in graph.node if "finest_stage_labels" in node.output)
+    assert finest.op_type == "Clip"
 
 
 def test_the_file_is_small_and_says_what_the_network_said(folder: Path) -> None:

@@ -21,6 +21,7 @@ EXP2_ERROR = 4e-6
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
+_SHORTS = ir.VectorType(ir.IntType(16), LANES)
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
 
 # 2^x = 1 + x * (a + x * (b + x * (c + x * d))) on -1..0 within 3e-6 of itself, and exact at 0.
@@ -59,6 +60,22 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.fadd(builder.fmul(a, b, flags=fused), c, flags=fused)
 
 
+def _to_bf16(builder: Any, value: Any) -> Any:
+    def whole(number: int) -> ir.Constant:
+        return ir.Constant(_INTS, [number] * LANES)
+
+    bits = builder.bitcast(value, _INTS)
+    is_odd = builder.and_(builder.lshr(bits, whole(16)), whole(1))
+    rounded = builder.add(builder.add(bits, whole(0x7FFF)), is_odd)
+    return builder.trunc(builder.lshr(rounded, whole(16)), _SHORTS)
+
+
+def _repeated(builder: Any, number: Any) -> Any:
+    empty = ir.Constant(_FLOATS, ir.Undefined)
+    first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(_INTS, [0] * LANES))
+
+
 @intrinsic
 def load(_, array, index):
     """Return the 16 numbers of a 1-D float32 array from ``index`` on; bounds are not checked."""
@@ -72,11 +89,17 @@ def load(_, array, index):
 
 @intrinsic
 def store(_, array, index, value):
-    """Write into a 1-D float32 array from ``index`` on; bounds are not checked."""
+    """Write into a 1-D array of float32 from ``index`` on; bounds are not checked.
+
+    Into uint16 the bits of bf16 numbers are written, rounded to the nearest, or of two to the even
+    one. Not for NaN.
+    """
 
     def generate(context, builder, signature, args):
-        pointer = _pointer(context, builder, (signature.args[0], args[0]), args[1], _FLOATS)
-        builder.store(args[2], pointer, align=4)
+        halves = signature.args[0].dtype == types.uint16
+        number = _to_bf16(builder, args[2]) if halves else args[2]
+        pointer = _pointer(context, builder, (signature.args[0], args[0]), args[1], number.type)
+        builder.store(number, pointer, align=2 if halves else 4)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, value), generate
@@ -99,13 +122,21 @@ def store_bytes(_, array, index, value):
 @intrinsic
 def splat(_, number):
     """Return 16 times the same float32."""
+    return lanes(types.float32), lambda _, builder, signature, args: _repeated(builder, args[0])
+
+
+@intrinsic
+def repeat(_, array, index):
+    """Return 16 times one number of a 1-D float32 array; bounds are not checked."""
 
     def generate(context, builder, signature, args):
-        empty = ir.Constant(_FLOATS, ir.Undefined)
-        first = builder.insert_element(empty, args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(first, empty, ir.Constant(_INTS, [0] * LANES))
+        kind = ir.FloatType()
+        number = builder.load(
+            _pointer(context, builder, (signature.args[0], args[0]), args[1], kind)
+        )
+        return _repeated(builder, number)
 
-    return lanes(types.float32), generate
+    return lanes(array, types.intp), generate
 
 
 @intrinsic

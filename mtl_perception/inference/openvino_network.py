@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joint networks run by OpenVINO on the CPU: the fastest there, with bf16 where the CPU has it."""
 
-import sys
-from collections.abc import Sequence
-from functools import cache
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mtl_perception.inference.finest_stage import FinestStage, finest_weights
 from mtl_perception.inference.graph_network import GraphNetwork
 from mtl_perception.inference.network_graph import NetworkGraph, read_graph
+from mtl_perception.inference.openvino_parts import core, openvino, shared, start_heads, start_part
 from mtl_perception.models import ModelCorrupt, ModelUnsupported
 from mtl_perception.networks.graph_builder import EXACT_UNTIL, INPUT
-
-# OpenVINO reports to its makers that it was imported, unless it does not find its reporter. A
-# robot calls nobody.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-import openvino  # noqa: E402
+from mtl_perception.networks.nekrasov_graph import COARSE, HEAD_INPUT
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """OpenVINO's name of the precision that is computed in, besides the int8 of a quantised file."""
+
+SIZES = 4
+"""Image sizes for which heads are kept compiled."""
 
 
 class OpenVinoNetwork(GraphNetwork):
@@ -32,7 +31,8 @@ class OpenVinoNetwork(GraphNetwork):
         """Load a network file.
 
         It is compiled once, for every image size: compiled for one size it is no faster (ratio of
-        the fastest runs 0.98 to 1.01).
+        the fastest runs 0.98 to 1.01). The last convolutions are compiled for each size, in a few
+        milliseconds: their input comes from ``FinestStage``.
 
         Args:
             path: see ``read_graph``.
@@ -47,23 +47,32 @@ class OpenVinoNetwork(GraphNetwork):
         """
         if device not in ("auto", "cpu"):
             raise ModelUnsupported(f"{path}: device {device!r}; OpenVINO runs on the CPU here")
-        graph, core = read_graph(path), _core()
+        graph = read_graph(path)
         precision = _choose(precision, graph, has_bf16())
-        options = {
+        exact = {
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             # Pinned threads could not give way when another program takes their core.
             "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": HINTS["fp32"],
         }
+        self._options = {**exact, "INFERENCE_PRECISION_HINT": HINTS[precision]}
+        self._in_bf16 = precision == "bf16"
+        weights = finest_weights(graph.content)
+        self._finest = None if weights is None else FinestStage(weights, threads, self._in_bf16)
+        self._heads: OrderedDict[tuple[int, ...], openvino.InferRequest] = OrderedDict()
+        end = "" if weights is None else COARSE
+        apart = weights is not None or (self._in_bf16 and _says_what_is_exact(graph))
         try:
-            parts = _parts(core, graph.content, split=precision == "bf16")
-            hints = [HINTS["fp32"], HINTS[precision]][-len(parts) :]
-            self._requests = [
-                core.compile_model(
-                    part, "CPU", {**options, "INFERENCE_PRECISION_HINT": hint}
-                ).create_infer_request()
-                for part, hint in zip(parts, hints, strict=True)
-            ]
+            if apart:
+                # MobileNet-v2 loses most of what bf16 costs in its first layers, where small
+                # differences of large values count: of a trained network 86 % of the labels were
+                # as in fp32, and 99.5 % with those layers in fp32, for 3 ms.
+                first = start_part(graph.content, "", EXACT_UNTIL, exact)
+                rest = start_part(graph.content, EXACT_UNTIL, end, self._options)
+                self._requests = [first, rest]
+            else:
+                self._requests = [start_part(graph.content, "", "", self._options)]
         except RuntimeError as error:
             raise ModelCorrupt(f"{path}: OpenVINO cannot load it: {error}") from None
         super().__init__(graph, "cpu", precision)
@@ -71,61 +80,52 @@ class OpenVinoNetwork(GraphNetwork):
     def run(self, x: np.ndarray) -> Sequence[np.ndarray]:
         """See ``GraphNetwork.run``."""
         first, last = self._requests[0], self._requests[-1]
-        first.set_tensor(INPUT, openvino.Tensor(x, shared_memory=True))
+        first.set_tensor(INPUT, shared(x))
         try:
             first.infer()
             if last is not first:
                 last.set_input_tensor(first.get_output_tensor())
                 last.infer()
+            if self._finest is not None:
+                fine, coarse = (part.get_output_tensor().data[0] for part in self._requests)
+                last = self._run_heads(self._finest(fine, coarse))
         except RuntimeError as error:
             raise ModelUnsupported(f"{self._graph.path}: fails on {x.shape}: {error}") from None
         # Copies: the next run writes where this one did.
         return [last.get_tensor(task).data.copy() for task in self._wanted]
 
-
-@cache
-def _core() -> openvino.Core:
-    """Return the one core, which lives as long as the process.
-
-    Its CPU plugin gives the thread that loads it another stack for signals. Unloaded from another
-    thread, as by a node that changes its network in the background, it leaves that thread with
-    memory that is gone: the next Ctrl-C would be a segmentation fault.
-    """
-    return openvino.Core()
-
-
-def _parts(core: openvino.Core, content: bytes, split: bool) -> list[openvino.Model]:
-    """Return the network, or what comes until ``EXACT_UNTIL`` and what comes from there on.
-
-    MobileNet-v2 loses most of what bf16 costs in its first layers, where small differences of
-    large values count: of a trained network 86 % of the labels were as in fp32, and 99.5 % with
-    those layers in fp32, for 3 ms.
-    """
-    model = core.read_model(content)
-    here = [op for op in model.get_ops() for out in op.outputs() if EXACT_UNTIL in out.get_names()]
-    if not split or not here:
-        return [model]
-    rest = core.read_model(content)
-    cut = next(
-        out for op in rest.get_ops() for out in op.outputs() if EXACT_UNTIL in out.get_names()
-    )
-    entry = openvino.opset13.parameter(cut.get_partial_shape(), cut.get_element_type())
-    for user in cut.get_target_inputs():
-        user.replace_source_output(entry.output(0))
-    first = openvino.Model([here[0].output(0)], model.get_parameters(), "first")
-    return [first, openvino.Model(rest.get_results(), [entry], "rest")]
+    def _run_heads(self, values: Mapping[str, np.ndarray]) -> openvino.InferRequest:
+        """Run the last convolutions on what the finest stage gives them, (1, h, w, C) by task."""
+        shape = next(iter(values.values())).shape
+        if shape not in self._heads:
+            if len(self._heads) == SIZES:
+                self._heads.popitem(last=False)
+            shapes = {HEAD_INPUT.format(task): shape for task in values}
+            self._heads[shape] = start_heads(
+                self._graph.content, shapes, self._in_bf16, self._options
+            )
+        self._heads.move_to_end(shape)
+        heads = self._heads[shape]
+        for i, array in enumerate(values.values()):
+            heads.set_input_tensor(i, shared(array))
+        heads.infer()
+        return heads
 
 
 def has_bf16() -> bool:
     """Whether the CPU multiplies bf16 numbers itself (AVX512_BF16, AMX)."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _says_what_is_exact(graph: NetworkGraph) -> bool:
+    return EXACT_UNTIL.encode() in graph.content
 
 
 def _choose(precision: str, graph: NetworkGraph, bf16: bool) -> str:
     here = ["int8"] if graph.quantised else ["fp32", "bf16"] if bf16 else ["fp32"]
     if precision == "auto":
         # What bf16 costs is only known of networks that begin in fp32: see docs/design.md.
-        return "bf16" if "bf16" in here and EXACT_UNTIL.encode() in graph.content else here[0]
+        return "bf16" if "bf16" in here and _says_what_is_exact(graph) else here[0]
     if precision not in here:
         raise ModelUnsupported(
             f"{graph.path}: precision {precision!r}; OpenVINO has it in {' or '.join(here)} on "

@@ -2,15 +2,13 @@
 """The coarse maps of a network to what it says of every pixel: upsampled first, then decided on."""
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from threading import Lock
 
 import numpy as np
 
+from mtl_perception.inference.crew import Crew
 from mtl_perception.inference.framing import spanning
 from mtl_perception.inference.label_kernel import label_strips
 from mtl_perception.inference.map_kernel import depth_rows, normal_rows
@@ -18,9 +16,6 @@ from mtl_perception.inference.scores import Decision, Network, NetworkOutput
 from mtl_perception.inference.upsample import columns_of, neighbours_of, rows_of
 from mtl_perception.models import ModelUnsupported
 from mtl_perception.prediction import Prediction
-
-BANDS = 4
-"""Bands of rows for each thread: one that is held up leaves its rest to the others."""
 
 
 class CoarseReader:
@@ -57,11 +52,7 @@ class CoarseReader:
 
 
 class PostProcessor:
-    """Upsamples, decides, scales. May be called from any thread.
-
-    The image's rows are shared out over own threads and the caller's, with the GIL free: no
-    OpenMP, whose idle threads spin and so take the cores from the network's own.
-    """
+    """Upsamples, decides, scales, on several threads. May be called from any thread."""
 
     def __init__(self, decision: Decision, threads: int = 1) -> None:
         """Prepare.
@@ -78,8 +69,7 @@ class PostProcessor:
         self._label_of_group = wanted.astype(np.float32)
         self._powers = math.log2(math.e) / decision.temperature
         self._threshold = np.float32(decision.confidence_threshold)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(max(threads - 1, 1), "post")
+        self._crew = Crew(threads)
 
     def __call__(
         self, output: NetworkOutput, shape: tuple[int, int], depth_scale: float = 1.0
@@ -129,21 +119,9 @@ class PostProcessor:
                 write(rows.start[first], rows.start[end])
             return finite
 
-        if not self._share_out(process, len(rows.start) - 1):
+        if not self._crew.share_out(process, len(rows.start) - 1):
             raise ModelUnsupported("the network's scores are not finite: weights out of range?")
         return Prediction(labels, confidence, depth, normals)
-
-    def _share_out(self, process: Callable[[int, int], bool], intervals: int) -> bool:
-        """Run the bands of these intervals on all threads; True if all of them return True."""
-        count = BANDS * self._threads if self._threads > 1 else 1
-        edges = [intervals * i // count for i in range(count + 1)]
-        bands = iter(list(pairwise(edges)))  # each thread takes the next one
-
-        def work() -> bool:
-            return all([process(*band) for band in bands])
-
-        helpers = [self._pool.submit(work) for _ in range(self._threads - 1)]
-        return all([work(), *(helper.result() for helper in helpers)])
 
 
 def _around(values: np.ndarray, shape: tuple[int, int]) -> tuple:

@@ -37,6 +37,7 @@ class GraphBuilder:
         bias: np.ndarray | None = None,
         stride: int = 1,
         groups: int = 1,
+        name: str = "",
     ) -> str:
         """Convolve with padding k // 2 on every side, so that n pixels become ceil(n / stride).
 
@@ -46,9 +47,10 @@ class GraphBuilder:
             bias: (out,) float32, or none.
             stride: along both axes.
             groups: of channels.
+            name: of the weights in the graph; "" = any.
         """
         k = weight.shape[-1]
-        inputs = [x, self._constant("weight", weight)]
+        inputs = [x, self._constant("weight", weight, name)]
         if bias is not None:
             inputs.append(self._constant("bias", bias))
         return self._add(
@@ -70,9 +72,9 @@ class GraphBuilder:
         """Add two values of one shape."""
         return self._add("Add", [a, b])
 
-    def scale(self, x: str, factors: np.ndarray) -> str:
-        """Multiply each channel by a number of its own, (C,) float32."""
-        return self._add("Mul", [x, self._constant("factors", factors[None, :, None, None])])
+    def scale(self, x: str, factors: np.ndarray, name: str = "") -> str:
+        """Multiply each channel by a number of its own, (C,) float32; ``name`` as in ``conv``."""
+        return self._add("Mul", [x, self._constant("factors", factors[None, :, None, None], name)])
 
     def max_pool(self, x: str, size: int) -> str:
         """Take the maximum over windows of ``size`` x ``size``, at stride 1; the shape stays.
@@ -128,8 +130,8 @@ class GraphBuilder:
         onnx.checker.check_model(proto)
         return proto
 
-    def _constant(self, kind: str, value: np.ndarray) -> str:
-        name = f"{kind}_{len(self._constants)}"
+    def _constant(self, kind: str, value: np.ndarray, name: str = "") -> str:
+        name = name or f"{kind}_{len(self._constants)}"
         self._constants[name] = value
         return name
 

@@ -31,6 +31,23 @@ FEW = 6
 each of its taps, and a sum of the nine, each from its place. CPUs compute 16 channels at a time,
 so that one of 1 channel costs as much as one of 16: of the 62 ms of a 640x480 image it was 4."""
 
+COARSE = "finest_stage_coarse"
+"""Name of what the finest stage of the decoder gets from the coarser ones, before it is resized.
+Its other input is ``EXACT_UNTIL``. Named where the stage is as published: see ``has_finest_stage``,
+and ``inference.finest_stage`` for who computes it apart."""
+
+HEAD_INPUT = "finest_stage_{}"
+"""Name of what the finest stage gives to the head of a task."""
+
+LATERAL = "conv3.weight"
+"""Name of the finest stage's 1x1 convolution of ``EXACT_UNTIL``."""
+
+FACTORS = tuple(f"crp1.0.{i}_outvar_dimred.weight" for i in range(1, 5))
+"""Names of the finest stage's factors of each channel, one behind each pool."""
+
+GAIN = "pre_{}.weight"
+"""Name of the factors before a head."""
+
 ENCODER = (
     ("layer2", 16, 1, 1, 1),
     ("layer3", 24, 6, 2, 2),
@@ -93,6 +110,11 @@ def stored_shapes(config: NekrasovConfig) -> dict[str, tuple[int, ...]]:
     return network.shapes
 
 
+def has_finest_stage(config: NekrasovConfig) -> bool:
+    """Whether channels do not meet between the last resizing and the heads' 3x3 convolutions."""
+    return config.grouped_crp1 and config.pre_heads and not config.align_corners
+
+
 class _Network:
     """Builds the graph from the image to the heads; weights are asked for by their stored name."""
 
@@ -101,6 +123,7 @@ class _Network:
         self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that were asked for
         self._tensors = dict(tensors)
         self._config = config
+        self._finest = has_finest_stage(config)
         self._missing: list[str] = []
         self._misshapen: list[str] = []
         self._not_finite: list[str] = []
@@ -154,16 +177,19 @@ class _Network:
         y = self._chain("crp3", relu6(add(add(side[5], side[6]), y)))
         y = self._adapt("conv_adapt3", y, l4)
         y = self._chain("crp2", relu6(add(side[4], y)))
-        y = self._adapt("conv_adapt2", y, l3)
+        y = self._adapt("conv_adapt2", y, l3, COARSE)
         groups = WIDTH if self._config.grouped_crp1 else 1
         return self._chain("crp1", relu6(add(side[3], y)), groups)
 
     def _lateral(self, name: str, x: str, c: int) -> str:
-        return self.graph.conv(x, self._take(f"{name}.weight", (WIDTH, c, 1, 1)))
+        name = f"{name}.weight"
+        return self.graph.conv(x, self._take(name, (WIDTH, c, 1, 1)), name=name)
 
-    def _adapt(self, name: str, x: str, like: str) -> str:
-        """Mix the channels, and resize to the next finer scale."""
+    def _adapt(self, name: str, x: str, like: str, mixed: str = "") -> str:
+        """Mix the channels, which is then called ``mixed``; resize to the next finer scale."""
         y = self._lateral(name, x, WIDTH)
+        if mixed and self._finest:
+            y = self.graph.rename(y, mixed)
         return self.graph.resize(y, like, self._config.align_corners)
 
     def _chain(self, name: str, x: str, groups: int = 1) -> str:
@@ -178,14 +204,16 @@ class _Network:
     def _mix(self, name: str, x: str, groups: int) -> str:
         """1x1 convolution; where every channel is a group of its own it only scales each."""
         weight = self._take(name, (WIDTH, WIDTH // groups, 1, 1))
-        return (
-            self.graph.scale(x, weight.ravel()) if groups == WIDTH else self.graph.conv(x, weight)
-        )
+        if groups == WIDTH:
+            return self.graph.scale(x, weight.ravel(), name)
+        return self.graph.conv(x, weight, name=name)
 
     def _head(self, task: str, x: str) -> str:
         name, channels = HEADS[task], self._config.channels[task]
         if self._config.pre_heads:
-            x = self.graph.relu6(self._mix(f"pre_{name}.weight", x, WIDTH))
+            x = self.graph.relu6(self._mix(GAIN.format(name), x, WIDTH))
+        if self._finest:
+            x = self.graph.rename(x, HEAD_INPUT.format(task))
         weight = self._take(f"{name}.weight", (channels, WIDTH, 3, 3))
         bias = self._take(f"{name}.bias", (channels,))
         if channels > FEW:
