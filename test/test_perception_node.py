@@ -4,6 +4,7 @@
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,19 +94,36 @@ def test_labels_over_dds_are_the_predictors_with_the_images_header(
     )
 
 
-def test_a_bad_message_is_counted_and_the_next_image_answered(
+def test_bad_messages_are_counted_and_the_next_image_answered(
     raw: Setup, jpeg_files: list[Path]
 ) -> None:
     header = ros.make_header(START_NS + 1, FRAME)
     good = ros.image_to_msg(read_rgb(jpeg_files[0])[::4, ::4], header)
+    grey = Image(header=header, width=64, height=48, step=64, encoding="mono8", data=bytes(48 * 64))
     unknown = Image(header=header, width=4, height=4, step=4, encoding="plaid8", data=bytes(16))
+    depth = Image(header=header, width=4, height=4, step=16, encoding="32FC1", data=bytes(64))
     empty = Image(header=header, encoding="rgb8")
-    for bad, reason in ((unknown, "bad_encoding"), (empty, "bad_image")):
+    cut = Image(header=header, width=64, height=48, step=192, encoding="rgb8", data=bytes(9000))
+    narrow = Image(header=header, width=64, height=48, step=64, encoding="rgb8", data=bytes(9216))
+    huge = Image(header=header, width=2**31, height=2**31, encoding="rgb8", data=bytes(16))
+    told = Counter[str]()
+    for bad, reason in (
+        (unknown, "bad_encoding"),
+        (depth, "bad_encoding"),
+        (empty, "bad_image"),
+        (cut, "bad_image"),
+        (narrow, "bad_image"),
+        (huge, "bad_image"),
+    ):
+        told[reason] += 1
         raw.reader.camera.publish(bad)
         raw.reader.spin_until(
-            lambda reason=reason: raw.reader.values().get(f"dropped/{reason}") == "1", reason
+            lambda reason=reason: raw.reader.values().get(f"dropped/{reason}") == str(told[reason]),
+            f"drop {told[reason]} of {reason}",
         )
     raw.reader.ask(good)
+    grey.header = ros.make_header(START_NS + 2, FRAME)
+    raw.reader.ask(grey)  # one channel is a picture, too
     assert raw.log.read_text().count("'plaid8' is not one of") == 1
     assert raw.log.read_text().count("image size 0x0") == 1
     raw.nodes.check()
@@ -183,7 +201,7 @@ def test_pictures_come_to_who_watches(
 def test_sigint_ends_the_node_with_a_summary(raw: Setup) -> None:
     """Last of the tests that use the node of ``raw``."""
     assert raw.nodes.stop() == {"perception": 0}
-    assert "dropped: 1 bad_encoding, 1 bad_image" in raw.log.read_text()
+    assert "dropped: 2 bad_encoding, 4 bad_image" in raw.log.read_text()
     assert "skipped for newer ones" in raw.log.read_text()
     assert "Traceback" not in raw.log.read_text()
 
