@@ -11,12 +11,16 @@ import onnx
 from numba import njit
 from onnx import TensorProto, helper, numpy_helper
 
+from mtl_perception.inference.finest_stage import stage_nodes
+from mtl_perception.networks.nekrasov_graph import HEAD_INPUT
+
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 """Of one value."""
 
-GEMM = (512, 1024, 1024)
-"""Rows, depth and columns of the product that peaks are measured by: some milliseconds, so that on
-a busy machine one of the runs is not interrupted."""
+CHANNELS, SIDE, LAYERS = 256, 32, 8
+"""Peaks are measured by so many 1x1 convolutions of so many channels in a row, at the size of the
+decoder's: they run from caches, and for few milliseconds, so that on a busy machine one of the runs
+is not interrupted. Its matrix products OpenVINO leaves to a slower library."""
 
 TRIAD = 1 << 24
 """Numbers in each of its three arrays: 64 MiB, twice what a large cache holds."""
@@ -50,67 +54,58 @@ def fastest(call: Callable[[], object], runs: int = 40) -> float:
 
 
 def measure_machine(threads: int) -> Machine:
-    """Measure products of large matrices by OpenVINO where it is here, by NumPy where not."""
-    rows, depth, columns = GEMM
-    operations = 2.0 * rows * depth * columns
-    a = np.ones((rows, depth), np.float32)
+    """Measure convolutions by OpenVINO where it is here, a matrix product by NumPy where not."""
+    operations = 2.0 * LAYERS * SIDE**2 * CHANNELS**2
     try:
-        calls = {name: _openvino_gemm(a, name, threads) for name in BYTES}
+        calls = {name: _convolutions(name, threads) for name in BYTES}
     except ImportError:
-        b = np.ones((depth, columns), np.float32)
+        a, b = np.ones((LAYERS * SIDE**2, CHANNELS)), np.ones((CHANNELS, CHANNELS))
+        a, b = a.astype(np.float32), b.astype(np.float32)
         calls = {"fp32": lambda: a @ b}
-    peaks = {name: operations / fastest(call) for name, call in calls.items()}
+    peaks = {name: operations / fastest(call, 200) for name, call in calls.items()}
     return Machine(peaks, memory_bandwidth(threads))
 
 
-def _openvino_gemm(a: np.ndarray, precision: str, threads: int) -> Callable[[], object]:
-    from mtl_perception.inference.openvino_network import HINTS, openvino
+def _convolutions(precision: str, threads: int) -> Callable[[], object]:
+    from mtl_perception.inference.openvino_network import HINTS
+    from mtl_perception.inference.openvino_parts import core, shared
 
-    proto = _gemm_in_8_bits(a.shape) if precision == "int8" else _gemm(a.shape)
     options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(proto.SerializeToString()), "CPU", options)
-    request = compiled.create_infer_request()
-    request.set_input_tensor(openvino.Tensor(a, shared_memory=True))
+    model = core().read_model(_chain(precision == "int8").SerializeToString())
+    request = core().compile_model(model, "CPU", options).create_infer_request()
+    request.set_input_tensor(shared(np.ones((1, CHANNELS, SIDE, SIDE), np.float32)))
     return request.infer
 
 
-def _gemm(shape: tuple[int, int]) -> onnx.ModelProto:
-    """Return a graph that multiplies its input by a matrix of constants."""
-    b = np.full((shape[1], GEMM[2]), 0.5, np.float32)
-    nodes = [helper.make_node("MatMul", ["a", "b"], ["c"])]
-    return _model(nodes, shape, {"b": b})
-
-
-def _gemm_in_8_bits(shape: tuple[int, int]) -> onnx.ModelProto:
-    """Return the same, of an input that is rounded to 8 bits and constants of 8 bits."""
-    constants = {
-        "scale": np.array(0.5, np.float32),
-        "zero": np.array(0, np.uint8),
-        "scales": np.full(GEMM[2], 0.5, np.float32),
-        "zeros": np.zeros(GEMM[2], np.int8),
-        "b": np.ones((shape[1], GEMM[2]), np.int8),
-    }
-    nodes = [
-        helper.make_node("QuantizeLinear", ["a", "scale", "zero"], ["a8"]),
-        helper.make_node("DequantizeLinear", ["a8", "scale", "zero"], ["a_again"]),
-        helper.make_node("DequantizeLinear", ["b", "scales", "zeros"], ["b_again"], axis=1),
-        helper.make_node("MatMul", ["a_again", "b_again"], ["c"]),
+def _chain(in_8_bits: bool) -> onnx.ModelProto:
+    """Return a graph of means over all channels, one behind the other."""
+    shape = (CHANNELS, CHANNELS, 1, 1)
+    constants = {"w": np.full(shape, 1 / CHANNELS, np.float32)}
+    if in_8_bits:
+        constants = {
+            "scale": np.array(1 / 128, np.float32),
+            "zero": np.array(0, np.uint8),
+            "scales": np.full(CHANNELS, 1 / CHANNELS, np.float32),
+            "zeros": np.zeros(CHANNELS, np.int8),
+            "w8": np.ones(shape, np.int8),
+        }
+    nodes = []
+    for i in range(LAYERS):
+        x, w = f"x{i}", "w"
+        if in_8_bits:
+            x, w = f"x{i} again", f"w{i}"
+            nodes += [
+                helper.make_node("QuantizeLinear", [f"x{i}", "scale", "zero"], [f"x{i} in 8"]),
+                helper.make_node("DequantizeLinear", [f"x{i} in 8", "scale", "zero"], [x]),
+                helper.make_node("DequantizeLinear", ["w8", "scales", "zeros"], [w], axis=0),
+            ]
+        nodes.append(helper.make_node("Conv", [x, w], [f"x{i + 1}"]))
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, CHANNELS, SIDE, SIDE])
+        for name in ("x0", f"x{LAYERS}")
     ]
-    return _model(nodes, shape, constants)
-
-
-def _model(
-    nodes: list[onnx.NodeProto], shape: tuple[int, int], constants: dict[str, np.ndarray]
-) -> onnx.ModelProto:
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "gemm",
-        [info("a", TensorProto.FLOAT, list(shape))],
-        [info("c", TensorProto.FLOAT, [shape[0], GEMM[2]])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
+    stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "chain", values[:1], values[1:], stored)
     return helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
 
 
@@ -132,7 +127,8 @@ def steps(proto: onnx.ModelProto, height: int, width: int) -> list[Step]:
     """Return what each operator costs on one image, at least.
 
     Clip and Add ride along with the operator whose output they take; Add still reads its other
-    input. Sizes of Resize come from the graph's own sums, so that no value is counted twice.
+    input. Sizes of Resize come from the graph's own sums, so that no value is counted twice. The
+    finest stage of the decoder is one operator, which runs from caches, as ``FinestStage`` does.
 
     Args:
         proto: of ``nekrasov_graph``.
@@ -141,8 +137,20 @@ def steps(proto: onnx.ModelProto, height: int, width: int) -> list[Step]:
     """
     shapes = _shapes(proto, height, width)
     size = {name: int(np.prod(shape)) for name, shape in shapes.items()}
-    found = []
+    stage = stage_nodes(proto.graph)
+    within = [node for node in proto.graph.node if node.name in stage]
+    inside = {name for node in within for name in node.output}
+    ends = {name for node in within for name in node.input if name in size} - inside
+    ends |= {HEAD_INPUT.format(output.name) for output in proto.graph.output} & inside
+    lateral = sum(
+        2 * int(np.prod(shapes[node.input[1]][1:])) * size[node.output[0]]
+        for node in within
+        if node.op_type == "Conv"
+    )
+    found = [Step(lateral, sum(size[name] for name in ends))] if stage else []
     for node in proto.graph.node:
+        if node.name in stage:
+            continue
         inputs = [size[name] for name in node.input if name in size]
         out = sum(size[name] for name in node.output if name in size)
         if node.op_type == "Conv":

@@ -58,6 +58,20 @@ def finest_weights(content: bytes) -> FinestWeights | None:
     )
 
 
+def stage_nodes(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the operators of a graph's finest stage; none if it does not name it."""
+    makers = {name: node for node in graph.node for name in node.output}
+    waiting = [HEAD_INPUT.format(output.name) for output in graph.output]
+    found: set[str] = set()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node.name in found or {EXACT_UNTIL, COARSE} & set(node.output):
+            continue
+        found.add(node.name)
+        waiting.extend(node.input)
+    return found
+
+
 class FinestStage:
     """Computes what the heads take. One call at a time."""
 

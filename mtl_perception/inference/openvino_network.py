@@ -10,7 +10,14 @@ import numpy as np
 from mtl_perception.inference.finest_stage import FinestStage, finest_weights
 from mtl_perception.inference.graph_network import GraphNetwork
 from mtl_perception.inference.network_graph import NetworkGraph, read_graph
-from mtl_perception.inference.openvino_parts import core, openvino, shared, start_heads, start_part
+from mtl_perception.inference.openvino_parts import (
+    core,
+    heads_model,
+    openvino,
+    shared,
+    start_heads,
+    start_part,
+)
 from mtl_perception.models import ModelCorrupt, ModelUnsupported
 from mtl_perception.networks.graph_builder import EXACT_UNTIL, INPUT
 from mtl_perception.networks.nekrasov_graph import COARSE, HEAD_INPUT
@@ -18,7 +25,7 @@ from mtl_perception.networks.nekrasov_graph import COARSE, HEAD_INPUT
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """OpenVINO's name of the precision that is computed in, besides the int8 of a quantised file."""
 
-SIZES = 4
+SIZES = 2
 """Image sizes for which heads are kept compiled."""
 
 
@@ -71,6 +78,9 @@ class OpenVinoNetwork(GraphNetwork):
                 first = start_part(graph.content, "", EXACT_UNTIL, exact)
                 rest = start_part(graph.content, EXACT_UNTIL, end, self._options)
                 self._requests = [first, rest]
+                if weights is not None:
+                    names = [HEAD_INPUT.format(task) for task in weights.gains]
+                    self._heads_model = heads_model(graph.content, names, self._in_bf16)
             else:
                 self._requests = [start_part(graph.content, "", "", self._options)]
         except RuntimeError as error:
@@ -100,10 +110,7 @@ class OpenVinoNetwork(GraphNetwork):
         if shape not in self._heads:
             if len(self._heads) == SIZES:
                 self._heads.popitem(last=False)
-            shapes = {HEAD_INPUT.format(task): shape for task in values}
-            self._heads[shape] = start_heads(
-                self._graph.content, shapes, self._in_bf16, self._options
-            )
+            self._heads[shape] = start_heads(self._heads_model, shape, self._options)
         self._heads.move_to_end(shape)
         heads = self._heads[shape]
         for i, array in enumerate(values.values()):

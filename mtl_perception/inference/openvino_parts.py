@@ -51,28 +51,43 @@ def start_part(
     return _compile(openvino.Model(results, entries, end or "rest"), options)
 
 
-def start_heads(
-    content: bytes, shapes: Mapping[str, Sequence[int]], bf16: bool, options: Mapping[str, Any]
-) -> openvino.InferRequest:
-    """Compile what follows some values of a graph, which come pixel by pixel, for one size.
-
-    With the size fixed that is the order in which OpenVINO computes, and nothing is copied.
+def heads_model(content: bytes, names: Sequence[str], bf16: bool) -> openvino.Model:
+    """Return what follows some values of a graph, which come pixel by pixel: (1, h, w, C).
 
     Args:
         content: the serialised ONNX graph.
-        shapes: (1, h, w, C) by name of the value, which the inputs are in order of.
+        names: of the values, which the inputs are in order of.
         bf16: whether they come in bf16, else in float32.
-        options: of the compilation.
     """
     model = core().read_model(content)
+    kind = openvino.Type.bf16 if bf16 else openvino.Type.f32
     entries = []
-    for name, shape in shapes.items():
+    for name in names:
         value = _value(model, name)
-        entry = opset13.parameter(list(shape), openvino.Type.bf16 if bf16 else openvino.Type.f32)
+        one, channels, height, width = value.get_partial_shape()
+        entry = opset13.parameter(openvino.PartialShape([one, height, width, channels]), kind)
         values = opset13.convert(entry, openvino.Type.f32) if bf16 else entry
         _feed(value, opset13.transpose(values, np.array(TO_PLANES)).output(0))
         entries.append(entry)
-    return _compile(openvino.Model(model.get_results(), entries, "heads"), options)
+    return openvino.Model(model.get_results(), entries, "heads")
+
+
+def start_heads(
+    model: openvino.Model, shape: Sequence[int], options: Mapping[str, Any]
+) -> openvino.InferRequest:
+    """Compile heads for one size.
+
+    With the size fixed their inputs lie in the order in which OpenVINO computes, and nothing is
+    copied.
+
+    Args:
+        model: of ``heads_model``; stays as it is.
+        shape: (1, h, w, C) of all inputs.
+        options: of the compilation.
+    """
+    fixed = model.clone()
+    fixed.reshape({entry: list(shape) for entry in fixed.inputs})
+    return _compile(fixed, options)
 
 
 def shared(array: np.ndarray) -> openvino.Tensor:
