@@ -131,7 +131,7 @@ def _says_what_is_exact(graph: NetworkGraph) -> bool:
 def _choose(precision: str, graph: NetworkGraph, bf16: bool) -> str:
     here = ["int8"] if graph.quantised else ["fp32", "bf16"] if bf16 else ["fp32"]
     if precision == "auto":
-        # What bf16 costs is only known of networks that begin in fp32: see docs/design.md.
+        # What bf16 costs is known of networks that begin in fp32 (docs/networks/runtimes.md).
         return "bf16" if "bf16" in here and _says_what_is_exact(graph) else here[0]
     if precision not in here:
         raise ModelUnsupported(

@@ -18,7 +18,7 @@ ON_CPU = {
     ".onnx": ("openvino", "onnx"),
     ".safetensors": ("openvino", "onnx", "torch"),
 }
-"""Runtimes of each kind of file on a CPU, fastest first (docs/design.md has the figures)."""
+"""Runtimes of each kind of file on a CPU, fastest first (docs/networks/runtimes.md has figures)."""
 
 ON_CUDA = {".tflite": (), ".onnx": ("onnx",), ".safetensors": ("cuda", "onnx")}
 """The same on a CUDA device."""
