@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A joint network behind the Predictor says what plain torch says of the same image."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_labels_confidence_depth_and_normals_are_those_of_plain_torch(
     np.testing.assert_allclose(prediction.normals, expected.normals.numpy(), atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(prediction.normals, axis=-1), 1, atol=1e-5)
     assert prediction.depth.dtype == prediction.normals.dtype == np.float32
+
+
+NO_COMPILER = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+
+
+@pytest.mark.parametrize(
+    "runtime", ["torch-eager", pytest.param("torch-compile", marks=NO_COMPILER)]
+)
+def test_planes_and_compiled_code_say_what_pixels_say(
+    predictor: Predictor, file: Path, runtime: str
+) -> None:
+    other = Predictor(PredictorConfig(model=str(file), device="cpu", runtime=runtime))
+    assert (other.runtime, other.precision) == (runtime, "fp32")
+    rgb = image((64, 64))
+    found, expected = other(rgb), predictor(rgb)
+    assert (found.labels == expected.labels).mean() > 0.999
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=2e-5)
+    scale = float(expected.depth.max())
+    np.testing.assert_allclose(found.depth, expected.depth, atol=2e-5 * scale)
+    np.testing.assert_allclose(found.normals, expected.normals, atol=1e-3)
 
 
 @pytest.mark.parametrize(
