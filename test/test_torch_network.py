@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A joint network behind the Predictor says what plain torch says of the same image."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +100,31 @@ def test_planes_and_compiled_code_say_what_pixels_say(
     scale = float(expected.depth.max())
     np.testing.assert_allclose(found.depth, expected.depth, atol=2e-5 * scale)
     np.testing.assert_allclose(found.normals, expected.normals, atol=1e-3)
+
+
+COMPILE = """
+import sys
+import numpy as np
+from mtl_perception.models import ModelUnsupported
+from mtl_perception.predictor import Predictor, PredictorConfig
+
+try:
+    Predictor(PredictorConfig(sys.argv[1], "cpu", runtime="torch-compile")).warm_up((64, 64))
+except ModelUnsupported as error:
+    print(error)
+"""
+
+
+def test_without_a_compiler_the_error_names_the_file(file: Path, tmp_path: Path) -> None:
+    environment = {"CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(file)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{file}: torch cannot compile it: " in done.stdout
 
 
 @pytest.mark.parametrize(
