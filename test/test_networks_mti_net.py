@@ -56,17 +56,18 @@ def test_network_has_its_published_size(config, parameters, entries, size, macs)
 
 
 @pytest.mark.parametrize(
-    "preset, parameters",
+    "preset, parameters, size, macs",
     [
-        ("mti-net-nyud-hrnet48", 98_727_553),
-        ("mti-net-nyud-hrnet48-auxiliary", 143_207_429),
-        ("mti-net-pascal-hrnet48", 211_871_031),
-        ("mti-net-nyud-resnet50", 70_948_461),
-        ("mti-net-pascal-resnet18", 205_085_525),
+        ("mti-net-nyud-hrnet48", 98_727_553, (480, 640), 150_715_584_000),
+        ("mti-net-nyud-hrnet48-auxiliary", 143_207_429, (480, 640), 191_497_766_400),
+        ("mti-net-pascal-hrnet48", 211_871_031, (512, 512), 240_299_704_320),
+        ("mti-net-nyud-resnet50", 70_948_461, (480, 640), 319_883_443_200),
+        ("mti-net-pascal-resnet18", 205_085_525, (512, 512), 1_016_907_235_328),
     ],
 )
-def test_other_backbones_have_our_size(preset, parameters):
-    assert parameter_count(on_meta(PRESETS[preset])) == parameters
+def test_other_backbones_have_our_size(preset, parameters, size, macs):
+    net = on_meta(PRESETS[preset])
+    assert (parameter_count(net), conv_macs(net, size)) == (parameters, macs)
 
 
 def test_names_are_those_of_the_public_files():

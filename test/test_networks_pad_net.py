@@ -69,16 +69,17 @@ def test_reimplementation_has_its_size(config, parameters, entries, size, macs):
 
 
 @pytest.mark.parametrize(
-    "preset, parameters",
+    "preset, parameters, macs",
     [
-        ("pad-net-nyud", 102_614_550),
-        ("pad-net-nyud-vgg16", 51_746_838),
-        ("pad-net-nyud-alexnet", 32_620_566),
-        ("pad-net-cityscapes", 121_496_428),
+        ("pad-net-nyud", 102_614_550, 811_239_014_400),
+        ("pad-net-nyud-vgg16", 51_746_838, 611_922_739_200),
+        ("pad-net-nyud-alexnet", 32_620_566, 468_451_737_600),
+        ("pad-net-cityscapes", 121_496_428, 899_260_416_000),
     ],
 )
-def test_published_front_ends_have_our_size(preset, parameters):
-    assert parameter_count(on_meta(PRESETS[preset])) == parameters
+def test_published_front_ends_have_our_size(preset, parameters, macs):
+    net = on_meta(PRESETS[preset])
+    assert (parameter_count(net), conv_macs(net, (480, 640))) == (parameters, macs)
 
 
 def test_reimplementation_has_the_public_names():
