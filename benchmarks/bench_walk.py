@@ -17,7 +17,10 @@ import numpy as np
 
 from mtl_perception.conventions import Intrinsics
 from slam_fusion.frame import Frame
-from slam_fusion.volume import SemanticVolume, VolumeConfig
+from slam_fusion.fusing import FrameFuser
+from slam_fusion.mapper import MapperConfig
+from slam_fusion.timing import StageTimes
+from slam_fusion.volume import SemanticVolume
 
 CAMERA = Intrinsics(width=160, height=120, fx=120.0, fy=120.0, cx=79.5, cy=59.5)
 HALF_WIDTH, HALF_HEIGHT = 1.5, 1.3  # metres
@@ -60,11 +63,11 @@ def memory_mib(field: str = "VmRSS") -> float:
     return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 1024
 
 
-def run(frames: int, metres: float, config: VolumeConfig) -> SemanticVolume:
+def run(frames: int, metres: float, config: MapperConfig) -> SemanticVolume:
     """Walk, and print the table."""
     SemanticVolume.warm_up()
     before = memory_mib()
-    volume = SemanticVolume(config)
+    volume, fuse = SemanticVolume(config), FrameFuser(config, StageTimes())
     took_ms = np.empty(frames)
     print(f"{frames} frames over {metres:.0f} m, voxels of {config.voxel_size * 100:g} cm")
     print(" frame   median ms   p99 ms  blocks  on disk  RSS of the map, MiB")
@@ -72,7 +75,7 @@ def run(frames: int, metres: float, config: VolumeConfig) -> SemanticVolume:
         x = metres * index / frames
         frame, T = frame_at(index, x), pose_at(x)
         start = time.process_time()
-        volume.integrate(frame, T)
+        fuse(frame, T, volume)
         took_ms[index] = (time.process_time() - start) * 1e3
         if index - AROUND in PLACES or index == frames - 1:
             near = took_ms[max(index - 2 * AROUND, 0) : index + 1]
@@ -99,7 +102,7 @@ def main() -> int:
     parser.add_argument("--memory-limit-mb", type=int, default=128)
     parser.add_argument("--check", action="store_true", help="compare with unlimited memory")
     arguments = parser.parse_args()
-    config = VolumeConfig(
+    config = MapperConfig(
         voxel_size=arguments.voxel_size,
         max_depth=5.0,
         memory_limit_mb=arguments.memory_limit_mb,
@@ -109,16 +112,20 @@ def main() -> int:
     found = volume.state_hash()
     print(f"hash of the whole map {found[:16]}, {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
-    mesh = volume.extract_mesh()
-    digest = hashlib.sha256(mesh.positions.tobytes() + mesh.triangles.tobytes()).hexdigest()
+    before, triangles = memory_mib(), 0
+    digest = hashlib.sha256()
+    for part in volume.mesh_parts():
+        triangles += len(part.triangles)
+        digest.update(part.positions.tobytes() + part.triangles.tobytes())
     print(
-        f"mesh of the whole map {len(mesh.triangles)} triangles, {digest[:16]}, "
-        f"{time.perf_counter() - start:.1f} s, peak {memory_mib('VmHWM'):.0f} MiB"
+        f"mesh of the whole map in parts: {triangles} triangles, {digest.hexdigest()[:16]}, "
+        f"{time.perf_counter() - start:.1f} s, peak {memory_mib('VmHWM') - before:.0f} MiB beside "
+        "the map"
     )
     if not arguments.check:
         return 0
-    del volume, mesh
-    limit = VolumeConfig(voxel_size=config.voxel_size, max_depth=5.0, memory_limit_mb=12288)
+    del volume
+    limit = MapperConfig(voxel_size=config.voxel_size, max_depth=5.0, memory_limit_mb=12288)
     unlimited = run(arguments.frames, arguments.metres, limit)
     print(f"unlimited memory: {unlimited.state_hash()[:16]}")
     return int(unlimited.state_hash() != found)

@@ -13,7 +13,6 @@ from typing import Protocol
 import cv2
 import numpy as np
 import open3d as o3d
-from numba import njit
 
 from mtl_perception.conventions import UNLABELLED
 from mtl_perception.evaluation.calibration import CalibrationMeter
@@ -25,6 +24,7 @@ from slam_fusion.evaluation.label_scores import Confusion
 from slam_fusion.frame import Frame
 from slam_fusion.geometry import invert_se3
 from slam_fusion.tsdf.evidence import SLOTS, add_evidence, evidence_of, verdict
+from slam_fusion.tsdf.jit import jit
 from slam_fusion.volume import LABEL_BAND_VOXELS, SemanticVolume, VolumeConfig
 
 VOXEL_SIZE = 0.03
@@ -250,7 +250,7 @@ class FourSlots(Rule):
         return _judge_all(self.labels, self.evidence)
 
 
-@njit(cache=True)
+@jit
 def _add_all(slot_labels, evidence, voxels, labels, confidence):  # type: ignore[no-untyped-def]
     for i in range(len(voxels)):
         units = evidence_of(confidence[i])
@@ -258,7 +258,7 @@ def _add_all(slot_labels, evidence, voxels, labels, confidence):  # type: ignore
             add_evidence(slot_labels, evidence, voxels[i], labels[i], units)
 
 
-@njit(cache=True)
+@jit
 def _judge_all(slot_labels, evidence):  # type: ignore[no-untyped-def]
     label = np.empty(len(slot_labels), np.uint8)
     confidence = np.empty(len(slot_labels), np.float32)

@@ -122,12 +122,12 @@ def test_who_walks_past_unrecognised_leaves_no_ghost():
     assert ghosts[False][1] > 100  # they stay without it
 
 
-def test_who_stood_for_long_is_gone_some_fifteen_clear_views_later():
+def test_who_stood_for_long_is_gone_ten_clear_views_later():
     scene = Scene()
     for _ in range(100):
         scene.look(body(0.3, 1.2, PERSON), labels=UNKNOWN)
     assert len(scene.far_from_walls()) > 100
-    for _ in range(20):
+    for _ in range(10):
         scene.look()
     assert len(scene.far_from_walls(min_weight=3)) == 0
 

@@ -3,9 +3,8 @@
 
 Fusion only writes near the surface that is measured. What stood in front of it before, and has
 gone, lies in blocks that no later frame touches. Here these blocks are found along the rays, and
-voxels in what is certainly free lose a quarter of their weight with every view, and move towards
-free space: something that was seen a hundred times is gone after some fifteen clear views, while
-one wrong view does little.
+voxels in what is certainly free lose half of their weight with every view, and move towards free
+space: what was seen from near a hundred times is gone after some ten clear views.
 """
 
 import numpy as np
@@ -69,12 +68,12 @@ def free_blocks(clear, camera, T_blocks_camera, nearest, stride):
 
 @jit
 def _fade(tsdf, weight, evidence, voxel):
-    """Let a voxel forget a quarter of what it knew, and see free space once."""
-    kept = min(np.int32(weight[voxel]) * 3 // 4, np.int32(weight[voxel]) - 1)
+    """Let a voxel forget half of what it knew, and see free space once."""
+    kept = np.int32(weight[voxel]) >> 1
     tsdf[voxel] += (_f32(1.0) - tsdf[voxel]) / _f32(kept + 1)
     weight[voxel] = kept + 1
     for slot in range(SLOTS):
-        evidence[voxel, slot] -= evidence[voxel, slot] >> 2
+        evidence[voxel, slot] >>= 1
 
 
 @jit_parallel

@@ -59,13 +59,13 @@ def _carve(
     found[block] = True
     if not write:
         return
-    kept = wp.min(weight * 3 / 4, weight - 1)
+    kept = weight >> 1
     old = tsdf[row, voxel]
     tsdf[row, voxel] = old + (1.0 - old) / wp.float32(kept + 1)
     weights[row, voxel] = wp.uint16(kept + 1)
     for slot in range(_SLOTS):
         held = int(evidence[row, voxel, slot])
-        evidence[row, voxel, slot] = wp.uint16(held - held / 4)
+        evidence[row, voxel, slot] = wp.uint16(held >> 1)
 
 
 def carve_blocks(
