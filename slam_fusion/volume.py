@@ -3,33 +3,24 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
-from typing import NamedTuple
 
 import numpy as np
 
-from mtl_perception.conventions import Intrinsics, InvalidInput
+from mtl_perception.conventions import Intrinsics
 from slam_fusion.frame import Frame, Surface, SurfaceChange
-from slam_fusion.geometry import invert_se3
 from slam_fusion.tsdf import surface
 from slam_fusion.tsdf.block_store import BLOCK_BYTES, BYTES_PER_VOXEL, BlockStore, VoxelArrays
 from slam_fusion.tsdf.block_store import VolumeFull as VolumeFull  # part of this module's face
+from slam_fusion.tsdf.frame_images import FrameImages, flat, float32s
 from slam_fusion.tsdf.gpu_device import GpuMissing as GpuMissing
 from slam_fusion.tsdf.gpu_device import choose_device
-from slam_fusion.tsdf.kernels_blocks import (
-    BLOCK_SIDE,
-    KEY_LIMIT,
-    make_table,
-    pack_keys,
-    touched_blocks,
-    unpack_keys,
-)
-from slam_fusion.tsdf.kernels_carve import carve_blocks, free_blocks
+from slam_fusion.tsdf.kernels import Kernels
+from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, make_table, pack_keys, unpack_keys
 from slam_fusion.tsdf.kernels_extract import surface_voxels
-from slam_fusion.tsdf.kernels_integrate import integrate_blocks
-from slam_fusion.tsdf.kernels_raycast import raycast_depth
 from slam_fusion.tsdf.spill import PageError as PageError
+from slam_fusion.tsdf.views import View
 from slam_fusion.tsdf.volume_state import StateStream, VolumeConfig, VolumeState
 from slam_fusion.tsdf.whole_map import array_batches, block_batches
 
@@ -55,7 +46,7 @@ class SemanticVolume:
         """
         self.config = config
         self._gpu = choose_device(config.device)
-        self._kernels = _Kernels.on(self._gpu)
+        self._kernels = Kernels.on(self._gpu)
         self._store = self._empty_store(first_version=0)
 
     def __repr__(self) -> str:
@@ -139,21 +130,21 @@ class SemanticVolume:
             PageError: a block does not come back from disk; nothing has changed.
             InvalidInput: the pose is not finite or too far from the origin.
         """
-        T_world_camera = np.asarray(T_world_camera, np.float64)
-        images, camera = _Images.of(frame, shares), frame.intrinsics
-        keys = self._touched_keys(images, camera, T_world_camera)
+        images, camera = FrameImages.of(frame, shares), frame.intrinsics
+        view = View(self.config, camera, T_world_camera)
+        keys = unpack_keys(view.touched(images.depth))
         if len(keys) == 0:
             return 0
         rows, voxels = self._store.lend(keys, write=True)
         band = LABEL_BAND_VOXELS * self.config.voxel_size
         self._kernels.integrate_blocks(
-            (rows, *self._placed(keys, T_world_camera)),
+            (rows, *view.placed(keys)),
             (camera.width, camera.height, *images),
-            _float32s(camera.fx, camera.fy, camera.cx, camera.cy),
-            _float32s(self.config.min_depth, self.config.max_depth),
+            float32s(*view.numbers),
+            float32s(self.config.min_depth, self.config.max_depth),
             np.float32(self.config.truncation),
             np.float32(min(band, self.config.truncation)),
-            _flat(limits, np.uint16),
+            flat(limits, np.uint16),
             voxels,
         )
         return len(keys)
@@ -174,15 +165,16 @@ class SemanticVolume:
             PageError: one of them does not come back from disk; nothing has changed.
             InvalidInput: the pose is not finite or too far from the origin.
         """
-        keys = self._clear_keys(clear, camera, T_world_camera)
+        view = View(self.config, camera, T_world_camera)
+        keys = self._store.existing(view.clear(clear))
         for write in (False, True):  # few blocks change, and only these are to count as changed
             if len(keys) == 0:
                 break
             rows, voxels = self._store.lend(keys, write=write)
             found = self._kernels.carve_blocks(
-                (rows, *self._placed(keys, T_world_camera)),
-                (camera.width, camera.height, _flat(clear, np.float32)),
-                _float32s(camera.fx, camera.fy, camera.cx, camera.cy),
+                (rows, *view.placed(keys)),
+                (camera.width, camera.height, flat(clear, np.float32)),
+                float32s(*view.numbers),
                 write,
                 voxels,
             )
@@ -253,7 +245,8 @@ class SemanticVolume:
             VolumeFull: the blocks in view do not fit in memory.
             PageError: one of them does not come back from disk.
         """
-        keys = self._keys_in_view(camera, T_world_camera)
+        view = View(self.config, camera, T_world_camera)
+        keys = view.of_those_seen(self._store.sorted_keys())
         if len(keys) == 0:
             return np.zeros(camera.shape, np.float32)
         rows, voxels = self._store.lend(keys, write=False)
@@ -261,7 +254,7 @@ class SemanticVolume:
         config = self.config
         return self._kernels.raycast_depth(
             camera.shape,
-            (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
+            view.numbers,
             np.ascontiguousarray(T_world_camera[:3] / config.voxel_size),
             float(config.truncation_voxels),
             (float(config.min_depth), float(config.max_depth)),
@@ -359,130 +352,6 @@ class SemanticVolume:
         from slam_fusion.tsdf.warp_store import GpuBlockStore
 
         return GpuBlockStore(self._gpu, *limits, first_version)
-
-    def _keys_in_view(self, camera: Intrinsics, T_world_camera: np.ndarray) -> np.ndarray:
-        """Return the (B, 3) int32 keys of the blocks that a camera may see."""
-        keys = self._store.sorted_keys()
-        size = BLOCK_SIDE * self.config.voxel_size
-        T_camera_world = invert_se3(T_world_camera)
-        centres = (keys + 0.5) * size @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
-        radius = size * np.sqrt(3) / 2
-        # Five planes bound the view: normals point inwards, all but the last through the camera.
-        planes = [(camera.fx, 0, camera.cx + 0.5), (0, camera.fy, camera.cy + 0.5)]
-        planes += [(-camera.fx, 0, camera.width - camera.cx - 0.5)]
-        planes += [(0, -camera.fy, camera.height - camera.cy - 0.5)]
-        normals = np.array(planes) / np.linalg.norm(planes, axis=1)[:, None]
-        in_view = np.all(centres @ normals.T > -radius, axis=1)
-        in_view &= centres[:, 2] < self.config.max_depth + radius
-        return keys[in_view]
-
-    def _placed(
-        self, keys: np.ndarray, T_world_camera: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return where blocks are for a camera: see ``integrate_blocks``, origins and axes."""
-        T_camera_world = invert_se3(T_world_camera)
-        axes = np.ascontiguousarray(T_camera_world[:3, :3] * self.config.voxel_size)
-        return (keys * np.float64(BLOCK_SIDE)) @ axes.T + T_camera_world[:3, 3], axes
-
-    def _touched_keys(
-        self, images: "_Images", camera: Intrinsics, T_world_camera: np.ndarray
-    ) -> np.ndarray:
-        """Find the (B, 3) int32 keys of the blocks near the frame's surface."""
-        config = self.config
-        packed = touched_blocks(
-            images.depth.reshape(camera.shape),
-            (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
-            self._blocks_from_camera(T_world_camera),
-            (float(config.min_depth), float(config.max_depth)),
-            float(config.truncation),
-            # Samples at most a quarter of a block apart along the ray, pixels half a block.
-            2 + int(config.truncation_voxels * 2 / (BLOCK_SIDE / 4)),
-            min(self._half_block_px(camera), 4),
-        )
-        return unpack_keys(packed)
-
-    def _clear_keys(
-        self, clear: np.ndarray, camera: Intrinsics, T_world_camera: np.ndarray
-    ) -> np.ndarray:
-        """Find the (B, 3) int32 keys of the blocks of the map in what is clear."""
-        packed = free_blocks(
-            np.ascontiguousarray(clear),
-            (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
-            self._blocks_from_camera(T_world_camera),
-            float(self.config.min_depth),
-            self._half_block_px(camera),
-        )
-        return self._store.existing(packed)
-
-    def _blocks_from_camera(self, T_world_camera: np.ndarray) -> np.ndarray:
-        """Return (3, 4) float64, metres in the camera to blocks in the world."""
-        config, block_size = self.config, BLOCK_SIDE * self.config.voxel_size
-        reach = np.abs(T_world_camera[:3, 3]).max() + 4 * config.max_depth + config.truncation
-        if not (T_world_camera.shape == (4, 4) and reach < KEY_LIMIT * block_size):
-            raise InvalidInput(f"T_world_camera is not a usable pose: {T_world_camera.tolist()}")
-        return np.ascontiguousarray(T_world_camera[:3] / block_size)
-
-    def _half_block_px(self, camera: Intrinsics) -> int:
-        """Return how many pixels half a block spans at the largest depth, at least 1."""
-        block_size = BLOCK_SIDE * self.config.voxel_size
-        return max(1, int(min(camera.fx, camera.fy) * block_size / self.config.max_depth / 2))
-
-
-class _Kernels(NamedTuple):
-    """What runs where the blocks are: written with numba, and with Warp, to the same effect."""
-
-    integrate_blocks: Callable[..., None]
-    carve_blocks: Callable[..., np.ndarray]
-    raycast_depth: Callable[..., np.ndarray]
-
-    @classmethod
-    def on(cls, gpu: str | None) -> "_Kernels":
-        if gpu is None:
-            return cls(integrate_blocks, carve_blocks, raycast_depth)
-        from slam_fusion.tsdf import warp_carve, warp_integrate, warp_raycast
-
-        return cls(
-            warp_integrate.integrate_blocks, warp_carve.carve_blocks, warp_raycast.raycast_depth
-        )
-
-
-class _Images(NamedTuple):
-    """A frame's images as the kernels take them: flat, row by row; empty for none."""
-
-    depth: np.ndarray  # (P,) float32
-    shares: np.ndarray  # (P,) uint8
-    color: np.ndarray  # (P, 3) uint8
-    labels: np.ndarray  # (P,) uint8
-    confidence: np.ndarray  # (P,) float32
-
-    @classmethod
-    def of(cls, frame: Frame, shares: np.ndarray | None) -> "_Images":
-        return cls(
-            _flat(frame.depth, np.float32),
-            _flat(shares, np.uint8),
-            _flat(frame.color, np.uint8, 3),
-            _flat(frame.labels, np.uint8),
-            _flat(frame.confidence, np.float32),
-        )
-
-
-def _flat(image: np.ndarray | None, dtype: type, *channels: int) -> np.ndarray:
-    """Flatten an image, without a copy where it can be.
-
-    The view is contiguous, aligned and read-only, whatever came: numba compiles the kernels anew,
-    for many seconds, for each kind of array that it meets.
-    """
-    if image is None:
-        flat: np.ndarray = np.empty((0, *channels), dtype)
-    else:
-        flat = np.require(image, requirements=["C", "A"]).reshape(-1, *channels)
-        flat = flat.view()  # the caller's own array stays writable
-    flat.flags.writeable = False
-    return flat
-
-
-def _float32s(*numbers: float) -> tuple[np.float32, ...]:
-    return tuple(np.float32(number) for number in numbers)
 
 
 def _as_blocks(array: np.ndarray) -> np.ndarray:
