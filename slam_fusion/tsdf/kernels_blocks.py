@@ -93,6 +93,16 @@ def rehash(table: np.ndarray) -> np.ndarray:
 
 
 @jit
+def ray_through(T: np.ndarray, x: float, y: float) -> tuple[float, float, float]:
+    """Turn the ray (x, y, 1) of a camera by the rotation in a (3, 4) transform."""
+    return (
+        T[0, 0] * x + T[0, 1] * y + T[0, 2],
+        T[1, 0] * x + T[1, 1] * y + T[1, 2],
+        T[2, 0] * x + T[2, 1] * y + T[2, 2],
+    )
+
+
+@jit
 def touched_blocks(
     depth: np.ndarray,
     camera: tuple[float, float, float, float],
@@ -129,10 +139,7 @@ def touched_blocks(
             d = depth[v, u]
             if not (d >= nearest and d <= farthest):
                 continue
-            ray_x = (u - cx) / fx
-            dx = T[0, 0] * ray_x + T[0, 1] * ray_y + T[0, 2]
-            dy = T[1, 0] * ray_x + T[1, 1] * ray_y + T[1, 2]
-            dz = T[2, 0] * ray_x + T[2, 1] * ray_y + T[2, 2]
+            dx, dy, dz = ray_through(T, (u - cx) / fx, ray_y)
             for sample in range(samples):
                 along = d - truncation + sample * step
                 key = pack_key(

@@ -12,7 +12,14 @@ from numba import prange
 
 from slam_fusion.tsdf.evidence import SLOTS
 from slam_fusion.tsdf.jit import jit, jit_parallel
-from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, EMPTY, pack_key, rehash, slot_of
+from slam_fusion.tsdf.kernels_blocks import (
+    BLOCK_SIDE,
+    EMPTY,
+    pack_key,
+    ray_through,
+    rehash,
+    slot_of,
+)
 
 FREE = np.float32(0.9)
 """Distance, in truncations, from which on a voxel is free space already."""
@@ -41,10 +48,7 @@ def free_blocks(clear, camera, T_blocks_camera, nearest, stride):
     for v in range(0, height, stride):
         ray_y = (v - cy) / fy
         for u in range(0, width, stride):
-            ray_x = (u - cx) / fx
-            dx = T[0, 0] * ray_x + T[0, 1] * ray_y + T[0, 2]
-            dy = T[1, 0] * ray_x + T[1, 1] * ray_y + T[1, 2]
-            dz = T[2, 0] * ray_x + T[2, 1] * ray_y + T[2, 2]
+            dx, dy, dz = ray_through(T, (u - cx) / fx, ray_y)
             step = 0.5 / np.sqrt(dx * dx + dy * dy + dz * dz)  # metres of depth to half a block
             along, last = nearest, EMPTY
             while along < clear[v, u]:

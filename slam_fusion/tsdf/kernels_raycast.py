@@ -5,7 +5,7 @@ import numpy as np
 from numba import prange
 
 from slam_fusion.tsdf.jit import jit, jit_parallel
-from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, pack_key, slot_of
+from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE, pack_key, ray_through, slot_of
 
 _BLOCK_VOXELS = BLOCK_SIDE**3
 
@@ -57,10 +57,7 @@ def raycast_depth(
     for v in prange(height):
         ray_y = (v - cy) / fy
         for u in range(width):
-            ray_x = (u - cx) / fx
-            dx = T[0, 0] * ray_x + T[0, 1] * ray_y + T[0, 2]
-            dy = T[1, 0] * ray_x + T[1, 1] * ray_y + T[1, 2]
-            dz = T[2, 0] * ray_x + T[2, 1] * ray_y + T[2, 2]
+            dx, dy, dz = ray_through(T, (u - cx) / fx, ray_y)
             per_metre = np.sqrt(dx * dx + dy * dy + dz * dz)  # voxels along the ray
             depth, before, before_at = nearest, -1.0, 0.0
             while depth < farthest:

@@ -10,10 +10,10 @@ from slam_fusion.tsdf import kernels_carve as numba_kernels
 from slam_fusion.tsdf.evidence import SLOTS
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
 from slam_fusion.tsdf.warp_arrays import upload
+from slam_fusion.tsdf.warp_project import project
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
-_SIDE = wp.constant(BLOCK_SIDE)
 _SLOTS = wp.constant(SLOTS)
 _FREE = wp.constant(float(numba_kernels.FREE))
 
@@ -37,24 +37,8 @@ def _carve(
     weight = int(weights[row, voxel])
     if weight == 0 or tsdf[row, voxel] >= _FREE:
         return
-    i = voxel % _SIDE
-    line = (voxel / _SIDE) % _SIDE
-    plane = voxel / (_SIDE * _SIDE)
-    first = origins[block]
-    first = first + wp.float64(plane) * wp.vec3d(axes[0, 2], axes[1, 2], axes[2, 2])
-    first = first + wp.float64(line) * wp.vec3d(axes[0, 1], axes[1, 1], axes[2, 1])
-    k = wp.float32(i)
-    z = wp.float32(first[2]) + k * wp.float32(axes[2, 0])
-    if not z > 0.0:
-        return
-    scale = 1.0 / z
-    x = wp.float32(first[0]) + k * wp.float32(axes[0, 0])
-    y = wp.float32(first[1]) + k * wp.float32(axes[1, 0])
-    u = camera[0] * x * scale + camera[2] + 0.5
-    v = camera[1] * y * scale + camera[3] + 0.5
-    if not (u >= 0.0 and u < wp.float32(size[0]) and v >= 0.0 and v < wp.float32(size[1])):
-        return
-    if not z < clear[int(v) * size[0] + int(u)]:
+    pixel, z = project(origins[block], axes, voxel, camera, size)
+    if pixel < 0 or not z < clear[pixel]:
         return
     found[block] = True
     if not write:

@@ -16,10 +16,10 @@ from slam_fusion.tsdf import evidence as rule
 from slam_fusion.tsdf import kernels_integrate as numba_kernels
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
 from slam_fusion.tsdf.warp_arrays import upload
+from slam_fusion.tsdf.warp_project import project
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
-_SIDE = wp.constant(BLOCK_SIDE)
 _CLASSES = wp.constant(_MAX_CLASSES)
 _MAX_WEIGHT = wp.constant(numba_kernels.MAX_WEIGHT)
 _COLOR_SCALE = wp.constant(float(numba_kernels.COLOR_SCALE))
@@ -116,25 +116,9 @@ def _integrate(
     evidence: wp.array3d[wp.uint16],
 ):
     block, voxel = wp.tid()
-    i = voxel % _SIDE
-    line = (voxel / _SIDE) % _SIDE
-    plane = voxel / (_SIDE * _SIDE)
-    # In float64 to the line's first voxel, then on in float32, as the numba kernel does.
-    first = origins[block]
-    first = first + wp.float64(plane) * wp.vec3d(axes[0, 2], axes[1, 2], axes[2, 2])
-    first = first + wp.float64(line) * wp.vec3d(axes[0, 1], axes[1, 1], axes[2, 1])
-    k = wp.float32(i)
-    z = wp.float32(first[2]) + k * wp.float32(axes[2, 0])
-    scale = 1.0 / z
-    x = wp.float32(first[0]) + k * wp.float32(axes[0, 0])
-    y = wp.float32(first[1]) + k * wp.float32(axes[1, 0])
-    u = camera[0] * x * scale + camera[2] + 0.5
-    v = camera[1] * y * scale + camera[3] + 0.5
-    if not (z > 0.0 and u >= 0.0 and v >= 0.0):
+    pixel, z = project(origins[block], axes, voxel, camera, size)
+    if pixel < 0:
         return
-    if not (u < wp.float32(size[0]) and v < wp.float32(size[1])):
-        return
-    pixel = int(v) * size[0] + int(u)
     measured = depth[pixel]
     distance = measured - z
     if not (measured >= depth_range[0] and measured <= depth_range[1] and distance >= -truncation):
