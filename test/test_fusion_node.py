@@ -414,6 +414,16 @@ def test_an_unknown_parameter_stops_the_node_by_name():
         Rig(voxel_sise=0.1)
 
 
+def test_a_policy_for_a_class_that_the_label_set_lacks_stops_the_node_by_name():
+    rig = Rig(label_set_topic=False, class_policies=["wal=ignore"])
+    try:
+        rig.send("label_set", ros.label_set_to_msg(LABELS))
+        with pytest.raises(InvalidInput, match="no class 'wal': did you mean 'wall'"):
+            rig.spin_until(lambda: rig.fusion.mapper.label_set is not None)
+    finally:
+        rig.close()
+
+
 def test_tf_without_tf2_ros_says_what_to_do_instead():
     try:
         import tf2_ros  # noqa: F401
