@@ -73,10 +73,13 @@ def ablate(
 
 def report(study: "Study", results: Sequence["Result"]) -> str:
     """Return question, table and what the numbers allow to say, as Markdown."""
+    from mtl_perception.training.ablations.gain import joint_gain
     from mtl_perception.training.ablations.results import differences, table
 
-    found = "\n".join(f"- {d}" for d in differences(results, study.comparisons))
-    return f"\n{study.question}\n\n{table(results)}\n\n{found}"
+    found: list[object] = [*differences(results, study.comparisons)]
+    gain = joint_gain(results, study.joint, study.alone) if study.joint else None
+    told = "\n".join(f"- {line}" for line in [*found, *([gain] if gain else [])])
+    return f"\n{study.question}\n\n{table(results)}\n\n{told}"
 
 
 COMMANDS = {"ablate": ablate}
