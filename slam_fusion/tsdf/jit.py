@@ -6,6 +6,7 @@ Compiled code is cached beside the source, or in the user's cache folder where t
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ import numba
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
-def _kernel_sources() -> str:
-    """Hex sha256 of the files that kernels are written in."""
-    folder = Path(__file__).parent
-    files = [*folder.glob("kernels_*.py"), folder / "evidence.py", Path(__file__)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+_FOLDER = Path(__file__).parent
+_CALLED = sorted([*_FOLDER.glob("kernels_*.py"), _FOLDER / "evidence.py", Path(__file__)])
+"""Files that hold what kernels of other files call."""
 
 
-_SOURCES = _kernel_sources()
+@cache
+def _sources(file: str) -> str:
+    """Hex sha256 of a kernel's own file and of all that it may call."""
+    return hashlib.sha256(b"".join(p.read_bytes() for p in [Path(file), *_CALLED])).hexdigest()
 
 
 def _compile(function: Callable, *, parallel: bool) -> Any:
@@ -33,7 +35,7 @@ def _compile(function: Callable, *, parallel: bool) -> Any:
     if not numba.config.DISABLE_JIT:
         # Numba notices edits of the file that holds a kernel, not of the kernels that it calls:
         # after an update it would run old code. There is no public way to tell it.
-        kernel._cache._cache_file._source_stamp = _SOURCES
+        kernel._cache._cache_file._source_stamp = _sources(function.__code__.co_filename)
     return kernel
 
 
