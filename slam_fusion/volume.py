@@ -185,7 +185,8 @@ class SemanticVolume:
         """Extract the labelled point cloud, a point per voxel edge that the surface crosses.
 
         Args:
-            min_weight: least observations of both voxels of the edge, at least 1.
+            min_weight: least weight of both voxels of the edge, at least 1. A reading weighs 1, or
+                what ``integrate`` was told.
 
         Raises:
             PageError: a block does not come back from disk.
@@ -236,7 +237,7 @@ class SemanticVolume:
         Args:
             camera: its image size decides the time: a ray per pixel.
             T_world_camera: (4, 4) pose of its optical frame.
-            min_weight: observations that a voxel needs to count.
+            min_weight: weight that a voxel needs to count.
 
         Returns:
             (H, W) float32 metres in ``min_depth..max_depth``, 0 where no surface is met.

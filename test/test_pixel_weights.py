@@ -95,6 +95,16 @@ def test_a_near_reading_outweighs_far_ones_of_the_same_surface():
     assert heights[True] == pytest.approx(1 + 0.05 * 2 / 18, abs=0.003)
 
 
+@pytest.mark.parametrize("distance", [1.01, 2.01, 3.99])
+def test_colours_are_the_mean_of_all_views_whatever_these_weigh(distance):
+    volume = SemanticVolume(VolumeConfig(voxel_size=0.02, device="cpu"))
+    depth = np.full(CAMERA.shape, distance, np.float32)
+    for grey in (0, *9 * [200]):
+        color = np.full((*CAMERA.shape, 3), grey, np.uint8)
+        volume.integrate(Frame(0, "", CAMERA, depth, color), np.eye(4), depth_shares(depth))
+    assert np.median(volume.extract_mesh().colors) == pytest.approx(180, abs=1)
+
+
 def test_a_label_seen_head_on_wins_over_the_same_number_seen_at_a_slant():
     # A wall at z = 1 m: seen head-on by cameras that say 1, from far aside by those that say 2.
     said = {}

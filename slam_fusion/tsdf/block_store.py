@@ -42,7 +42,7 @@ class VoxelArrays(NamedTuple):
     """The voxel buffers, flat: voxel ``row * 4096 + (z * 16 + y) * 16 + x`` of a buffer row."""
 
     tsdf: np.ndarray  # (V,) float32, signed distance in truncations, -1..1, + in free space
-    weight: np.ndarray  # (V,) uint16, count of observations; 0 = never seen
+    weight: np.ndarray  # (V,) uint16, sum of what readings weighed; 0 = never seen
     color: np.ndarray  # (V, 3) uint16, 8-bit RGB * 256 + 1; 0 = never seen
     label: np.ndarray  # (V, SLOTS) uint8 class ids
     evidence: np.ndarray  # (V, SLOTS) uint16, see evidence.py

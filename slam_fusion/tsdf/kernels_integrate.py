@@ -16,7 +16,7 @@ from slam_fusion.tsdf.jit import jit, jit_parallel
 from slam_fusion.tsdf.kernels_blocks import BLOCK_SIDE
 
 MAX_WEIGHT = 65535
-"""Observations after which a voxel's weight stays: the average then forgets, ever so slowly."""
+"""Weight that stays when it is reached: the average then forgets, ever so slowly."""
 
 COLOR_SCALE = 256
 """Stored colour = 8-bit colour * 256 + 1: fractions survive the running mean; 0 = never seen."""
@@ -111,10 +111,11 @@ def _average_line(distance, share, truncation, start, first, tsdf, weight):
 
 
 @jit
-def _average_color(colors, voxel, red_green_blue, pixel, weight):
-    """Fold a pixel's colour into a voxel's; ``weight`` counts this observation too."""
+def _average_color(colors, voxel, red_green_blue, pixel, own, weight):
+    """Fold a pixel's colour, of weight ``own``, into a voxel's; ``weight`` counts it already."""
     first = colors[voxel, 0] == 0
-    share = _f32(1.0) if first else _f32(1.0) / _f32(min(weight, COLOR_WINDOW))
+    share = max(_f32(own) / _f32(weight), _f32(1.0) / _f32(COLOR_WINDOW))
+    share = _f32(1.0) if first else share
     for channel in range(3):
         value = _f32(red_green_blue[pixel, channel]) * _f32(COLOR_SCALE) + _f32(1.0)
         old = _f32(colors[voxel, channel])
@@ -173,7 +174,7 @@ def integrate_blocks(blocks, images, camera, depth_range, truncation, label_band
                     continue
                 voxel, at = plane_first + i, pixel[i]
                 if color.size:
-                    _average_color(colors, voxel, color, at, weight[voxel])
+                    _average_color(colors, voxel, color, at, share[i], weight[voxel])
                 if limits.size and labels.size:
                     weight[voxel] = min(weight[voxel], limits[labels[at]])
                 if labels.size and abs(distance[i]) <= label_band and labels[at] < MAX_CLASSES:

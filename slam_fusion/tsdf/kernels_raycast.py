@@ -40,7 +40,7 @@ def raycast_depth(
         T_voxels_camera: (3, 4) float64, metres in the camera to voxels in the world.
         truncation_voxels: truncation distance in voxels.
         depth_range: least and most metres looked at.
-        least_weight: observations that a voxel needs to count.
+        least_weight: weight that a voxel needs to count.
         blocks: (table, rows): from ``make_table``, with buffer rows beside the keys.
         voxels: (tsdf, weight, ...), flat; see ``kernels_integrate.integrate_blocks``.
 

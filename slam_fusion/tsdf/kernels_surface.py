@@ -170,7 +170,7 @@ def block_surfaces(keys, blocks, least_weight, voxel_size, tsdf, weight, parts, 
         keys: (B, 3) int32 block coordinates.
         blocks: (table, rows) of these and all their neighbours: packed keys from ``make_table``
             with buffer rows beside them.
-        least_weight: observations that a voxel needs to count.
+        least_weight: weight that a voxel needs to count.
         voxel_size: metres.
         tsdf: (V,) float32, flat; see ``kernels_integrate.integrate_blocks``.
         weight: (V,) uint16, likewise.

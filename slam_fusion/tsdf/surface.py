@@ -27,7 +27,7 @@ def extract(store: BlockStore, voxel_size: float, min_weight: int, triangles: bo
     Args:
         store: the blocks.
         voxel_size: metres.
-        min_weight: observations that a voxel needs to count, at least 1.
+        min_weight: weight that a voxel needs to count, at least 1.
         triangles: False for the cloud, a point per voxel edge that the surface crosses.
 
     Raises:

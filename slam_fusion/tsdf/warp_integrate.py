@@ -82,11 +82,12 @@ def _average_color(
     voxel: int,
     color: wp.array2d[wp.uint8],
     pixel: int,
+    own: int,
     weight: int,
 ):
     share = wp.float32(1.0)
     if int(colors[row, voxel, 0]) != 0:
-        share = 1.0 / wp.float32(wp.min(weight, _COLOR_WINDOW))
+        share = wp.max(wp.float32(own) / wp.float32(weight), 1.0 / wp.float32(_COLOR_WINDOW))
     for channel in range(3):
         value = wp.float32(color[pixel, channel]) * _COLOR_SCALE + 1.0
         old = wp.float32(colors[row, voxel, channel])
@@ -139,7 +140,7 @@ def _integrate(
     if distance > truncation:
         return
     if color.shape[0] > 0:
-        _average_color(colors, row, voxel, color, pixel, count)
+        _average_color(colors, row, voxel, color, pixel, own, count)
     if limits.shape[0] > 0 and class_ids.shape[0] > 0:
         limit = int(limits[int(class_ids[pixel])])
         weights[row, voxel] = wp.uint16(wp.min(count, limit))
