@@ -28,8 +28,8 @@ to the vertices, with weighed pixels and a Kinect's depth, labelled by a network
 being wrong, and to the voxels of ``python -m benchmarks.label_rules``, which shows how well they do
 in other rooms. The strongest slot's share, for comparison, says 0.7 where three of ten pixels lie,
 though the voxels are right nineteen times in twenty. The network is where this falls short: its
-views of a surface err so much alike that nothing in the slots tells, and what is right on 0.84 of
-the vertices is called 0.94 probable.
+views of a surface err so much alike that nothing in the slots tells, and what is right on 0.87 to
+0.89 of the vertices is called 0.94 probable.
 """
 
 import numpy as np
