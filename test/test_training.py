@@ -36,7 +36,6 @@ from mtl_perception.training.config import (  # noqa: E402
 )
 from mtl_perception.training.config_file import load_config, to_yaml  # noqa: E402
 from mtl_perception.training.engine import Engine, TrainingDiverged  # noqa: E402
-from mtl_perception.training.fast_pool import max_pool_5x5, use_fast_pool  # noqa: E402
 from mtl_perception.training.initial import start_decoder  # noqa: E402
 from mtl_perception.training.loader import Mixture  # noqa: E402
 from mtl_perception.training.objective import objective_for  # noqa: E402
@@ -140,6 +139,19 @@ def test_a_missing_annotation_leaves_its_head_exactly_alone(missing: str) -> Non
             gradient = engine.network.heads[part].weight.grad
             assert (float(gradient.abs().max()) == 0) == (task == missing)
     assert float(engine.network.encoder.layer1[0].weight.grad.abs().max()) > 0
+
+
+def test_what_is_frozen_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
+    kept = "encoder.layer1"
+    engine = engine_of(tiny_config(optimizer=OptimizerConfig(freeze=(kept,))))
+    before = {k: v.clone() for k, v in engine.network.state_dict().items()}
+    engine.step(batch_of(fake_sample(0), fake_sample(1)))
+    moved = {k for k, v in engine.network.state_dict().items() if not torch.equal(v, before[k])}
+    frozen = {k for k in before if k.startswith("layer1.")}  # released names leave the part out
+    assert frozen and not moved & frozen
+    assert {"layer8.0.output.2.0.weight", "conv8.weight"} <= moved
+    with pytest.raises(InvalidInput, match="'encoder.layer9': the network has no such"):
+        engine_of(tiny_config(optimizer=OptimizerConfig(freeze=("encoder.layer9",))))
 
 
 def test_a_rare_class_counts_more_as_its_frequency_says(tmp_path: Path, shards: Path) -> None:
@@ -393,38 +405,6 @@ def test_settings_that_are_wrong_are_named(
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(2, 8, 13, 7), (1, 256, 3, 40), (1, 3, 1, 1), (3, 64, 70, 3)])
-def test_the_pooling_kernels_equal_torch(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    count = int(np.prod(shape))
-    # Whole numbers below 256 are exact in bfloat16; where few are equal the gradients agree too.
-    values = (torch.randperm(count, generator=generator) - count // 2).reshape(shape).to(dtype)
-    ours, theirs = (values.clone().requires_grad_() for _ in range(2))
-    pooled = max_pool_5x5(ours)
-    rows = F.max_pool2d(theirs, (1, 5), stride=1, padding=(0, 2))
-    expected = F.max_pool2d(rows, (5, 1), stride=1, padding=(2, 0))
-    assert torch.equal(pooled, expected)
-    assert torch.equal(pooled, F.max_pool2d(values, 5, stride=1, padding=2))
-    gradient = torch.ones(shape, dtype=dtype)
-    pooled.backward(gradient)
-    expected.backward(gradient)
-    assert torch.equal(ours.grad, theirs.grad)  # sums of ones are exact
-    double = values.double()
-    assert torch.equal(max_pool_5x5(double), F.max_pool2d(double, 5, stride=1, padding=2))
-
-
-def test_kernels_do_not_change_what_a_network_says() -> None:
-    torch.manual_seed(0)
-    network = build("nekrasov-nyud").eval()
-    start_decoder(network)
-    images = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        before = network(images)
-        after = use_fast_pool(network)(images)
-    assert all(torch.equal(before[task], after[task]) for task in before)
 
 
 def test_the_encoder_of_a_tflite_file_computes_what_the_file_does(shared_data: Path) -> None:

@@ -12,7 +12,13 @@ from mtl_perception.training.batch import Batch
 from mtl_perception.training.config import TrainConfig
 from mtl_perception.training.distributed import Processes, average
 from mtl_perception.training.objective import Losses
-from mtl_perception.training.optimizer import RunningMean, clip_gradients, make_optimizer, set_rate
+from mtl_perception.training.optimizer import (
+    RunningMean,
+    clip_gradients,
+    freeze,
+    make_optimizer,
+    set_rate,
+)
 from mtl_perception.training.precision import autocast, precision_of
 from mtl_perception.training.run_state import RunState
 from mtl_perception.training.schedule import rate
@@ -45,6 +51,7 @@ class Engine:
         """Put everything on ``device``; ``group`` says which of the processes this one is."""
         self.config, self.device, self.group = config, device, group or Processes()
         self.network = network.to(device, memory_format=torch.channels_last)
+        freeze(self.network, config.optimizer.freeze)
         self.objective = objective.to(device)
         self.optimizer = make_optimizer(self.network, self.objective, config.optimizer)
         self.mean = RunningMean(self.network, config.optimizer.average)
@@ -89,10 +96,10 @@ class Engine:
     def _training_mode(self) -> None:
         self.network.train()
         self.objective.train()
-        if self.config.optimizer.freeze_norm:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        frozen, all_frozen = self.config.optimizer.freeze, self.config.optimizer.freeze_norm
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.BatchNorm2d) and (all_frozen or name.startswith(frozen)):
+                module.eval()
 
     def tensors(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""

@@ -6,8 +6,9 @@ gradients become plain loops over neighbouring memory. A training step of the Ne
 spent 43 % of its time in these windows (batches of 8 at 240x320 in bfloat16, 4 cores).
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_perception.networks.light_weight_refinenet import ChainedResidualPooling
-from mtl_perception.training.pool_kernels import rows_backward, rows_forward
+from mtl_perception.training.pool_kernels import maximum_backward, maximum_forward
 
 DTYPES = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 """Formats that the kernels know, and whole numbers of the same size: they compare bits."""
+
+WIDE = {np.dtype(np.int16): np.int32, np.dtype(np.int32): np.int64}
+"""Whole numbers and those twice as wide."""
 
 
 def use_fast_pool(network: nn.Module) -> nn.Module:
@@ -34,7 +38,7 @@ def max_pool_5x5(x: Tensor) -> Tensor:
     """Return the maximum of the 5x5 window about every pixel of (B, C, H, W), same shape.
 
     As ``F.max_pool2d(x, 5, stride=1, padding=2)``, bit for bit; of equal values the gradient goes
-    to the first one along the row, then along the column. NaN is not promised to survive: the
+    to the topmost one, and of these to the leftmost. NaN is not promised to survive: the
     chains that use this add their input to what comes of it. Formats without kernels are torch's.
     """
     if x.dtype not in DTYPES:
@@ -46,23 +50,18 @@ class _MaxPool5x5(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         bits = _bits(x)  # (B, H, W, C)
-        b, h, w, c = bits.shape
-        middle, out = np.empty_like(bits), np.empty_like(bits)
-        along_x, along_y = np.empty(bits.shape, np.uint8), np.empty(bits.shape, np.uint8)
-        # Rows: neighbours are C apart in a line of W * C. Columns: W * C apart in one of H * W * C.
-        _along(rows_forward, bits, middle, along_x, lines=b * h, gap=c)
-        _along(rows_forward, middle, out, along_y, lines=b, gap=w * c)
-        ctx.along, ctx.dtype = (along_x, along_y), x.dtype
+        out = np.empty_like(bits)
+        early_x, early_y = np.empty(bits.shape, np.uint8), np.empty(bits.shape, np.uint8)
+        wide = np.empty(1, WIDE[bits.dtype])
+        _over_images(partial(maximum_forward, wide=wide), bits, out, early_x, early_y)
+        ctx.early, ctx.dtype = (early_x, early_y), x.dtype
         return _tensor(out, x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         bits = _bits(gradient.to(ctx.dtype))
-        b, h, w, c = bits.shape
-        along_x, along_y = ctx.along
-        middle, out = np.empty_like(bits), np.empty_like(bits)
-        _along(rows_backward, bits, middle, along_y, lines=b, gap=w * c)
-        _along(rows_backward, middle, out, along_x, lines=b * h, gap=c)
+        out = np.empty_like(bits)
+        _over_images(maximum_backward, bits, out, *ctx.early)
         return _tensor(out, ctx.dtype)
 
 
@@ -75,13 +74,14 @@ def _tensor(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(bits).view(dtype).permute(0, 3, 1, 2)
 
 
-def _along(kernel: Any, *arrays: np.ndarray, lines: int, gap: int) -> None:
-    """Run a kernel on arrays taken as that many lines, a part of them in each thread."""
-    threads = min(torch.get_num_threads(), lines)
-    flat = [array.reshape(lines, -1) for array in arrays]
-    ends = np.linspace(0, lines, threads + 1).astype(int)
+def _over_images(kernel: Callable[..., None], *arrays: np.ndarray) -> None:
+    """Run a kernel on arrays (B, H, W, C), some of the images in each thread."""
+    images, rows, columns, _ = arrays[0].shape
+    threads = min(torch.get_num_threads(), images)
+    flat = [array.reshape(images, rows, -1) for array in arrays]
+    ends = np.linspace(0, images, threads + 1).astype(int)
     first, *others = [
-        (*(array[start:stop] for array in flat), gap)
+        (*(array[start:stop] for array in flat), columns)
         for start, stop in zip(ends[:-1], ends[1:], strict=True)
     ]
     jobs = [_pool(threads).submit(kernel, *part) for part in others]

@@ -6,10 +6,25 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from mtl_perception.conventions import InvalidInput
 from mtl_perception.training.config import OptimizerConfig
 
 ENCODERS = ("encoder.", "backbone.")
 """Beginnings of the names, in a network, of the part that starts from ImageNet."""
+
+
+def freeze(network: nn.Module, names: tuple[str, ...]) -> None:
+    """Let the parameters whose names begin so keep their values.
+
+    Raises:
+        InvalidInput: no parameter's name begins so.
+    """
+    for name in names:
+        found = [p for key, p in network.named_parameters() if key.startswith(name)]
+        if not found:
+            raise InvalidInput(f"optimizer.freeze {name!r}: the network has no such parameters")
+        for parameter in found:
+            parameter.requires_grad_(False)
 
 
 def make_optimizer(

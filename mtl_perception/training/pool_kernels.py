@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maximum of five neighbours along a line, and where its gradient goes (numba).
+"""Maximum of the 5x5 neighbours of every pixel, and where its gradient goes (numba).
 
-Numbers come as the bits of bfloat16 or float32. A float's bits, with all but the sign flipped
-where the sign is set, order as whole numbers as the float does; the flip undoes itself.
+Numbers come as the bits of bfloat16 or float32, channels last, each image row as one line of W * C
+numbers in which neighbours are C apart. A float's bits, with all but the sign flipped where the
+sign is set, order as whole numbers as the float does; the flip undoes itself. Below such a number,
+in whole numbers twice as wide, stands how early a neighbour comes: so one maximum says both what is
+largest and where it was first.
 """
 
 import numpy as np
@@ -11,85 +14,123 @@ from numba import njit
 REACH = 2
 """Neighbours on either side."""
 
-BLOCK = 4096
-"""Numbers that are worked on at a time: what belongs to them stays in the nearest cache."""
-
 
 @njit(cache=True, nogil=True)
-def rows_forward(source, target, along, gap):
-    """Write the maximum over places i - 2 gap .. i + 2 gap of each line, as far as there are.
+def maximum_forward(source, target, early_x, early_y, columns, wide):
+    """Write the maximum of every window, as far as it lies in the image.
 
     Args:
-        source: (N, L) int16 or int32, bits of floats.
-        target: (N, L) likewise, what to write.
-        along: (N, L) uint8, what to write: 0..4, which of the five was first largest.
-        gap: distance of neighbours; divides L.
+        source: (B, H, W * C) int16 or int32, bits of floats.
+        target: (B, H, W * C) likewise, what to write.
+        early_x: (B, H, W * C) uint8, what to write: 4 where the maximum of the five along the row
+            is the leftmost one, 0 where it is the rightmost.
+        early_y: (B, H, W * C) uint8, what to write: likewise of these maxima along the column.
+        columns: W.
+        wide: (1,) of whole numbers twice as wide as ``source``'s; only its type counts.
     """
-    sign = source.itemsize * 8 - 1
-    flip = (1 << sign) - 1
-    least = -(1 << sign)
-    length = source.shape[1]
-    best = np.empty(BLOCK, source.dtype)
-    for n in range(source.shape[0]):
-        line, out, place = source[n], target[n], along[n]
-        for start in range(0, length, BLOCK):
-            stop = min(start + BLOCK, length)
-            best[:] = least
-            for d in range(2 * REACH + 1):
-                shift = (d - REACH) * gap
-                first = max(start, -shift)
-                last = max(first, min(stop, length - shift))  # none, where all are beyond an end
-                # Slices, and no branch inside: so the compiler works on many numbers at once.
-                there, here = line[first + shift : last + shift], best[first - start : last - start]
-                which = place[first:last]
-                for i in range(here.shape[0]):
-                    key = there[i] ^ ((there[i] >> sign) & flip)
-                    old = here[i]
-                    which[i] = d if key > old else which[i]
-                    here[i] = key if key > old else old
-            written = out[start:stop]
-            for i in range(written.shape[0]):
-                written[i] = best[i] ^ ((best[i] >> sign) & flip)
-
-
-@njit(cache=True, nogil=True)
-def rows_backward(source, target, along, gap):
-    """Write the sum of the gradients of all maxima that each place was.
-
-    Args:
-        source: (N, L) int16 or int32, bits of the gradient of the maxima.
-        target: (N, L) likewise, what to write.
-        along: (N, L) uint8 of ``rows_forward``.
-        gap: as there.
-    """
-    is_half = source.itemsize == 2
-    length = source.shape[1]
-    total = np.empty(BLOCK, np.float32)
-    bits = np.empty(BLOCK, np.int32)
-    values = bits.view(np.float32)
-    for n in range(source.shape[0]):
-        line, out, place = source[n], target[n], along[n]
-        for start in range(0, length, BLOCK):
-            stop = min(start + BLOCK, length)
-            total[:] = 0
-            for d in range(2 * REACH + 1):
-                shift = (d - REACH) * gap
-                first = max(start, shift)
-                last = max(first, min(stop, length + shift))
-                there = line[first - shift : last - shift]
-                which = place[first - shift : last - shift]
-                here = bits[first - start : last - start]
-                for i in range(here.shape[0]):
-                    one = np.int32(there[i]) << (16 if is_half else 0)
-                    here[i] = one if which[i] == d else 0
-                sums = total[first - start : last - start]
-                terms = values[first - start : last - start]
-                for i in range(sums.shape[0]):
-                    sums[i] += terms[i]
-            values[:] = total
-            written = out[start:stop]
-            if is_half:  # to the nearest bfloat16, ties to even
-                for i in range(written.shape[0]):
-                    written[i] = (bits[i] + 0x7FFF + ((bits[i] >> 16) & 1)) >> 16
+    images, rows, length = source.shape
+    gap = length // columns
+    bits = 8 * source.itemsize
+    number, sign, flip = wide.dtype.type, bits - 1, (1 << (bits - 1)) - 1
+    least = np.iinfo(wide.dtype).min
+    line = np.full(length + 2 * REACH * gap, least, wide.dtype)  # both ends lie beyond the image
+    inside = line[REACH * gap : REACH * gap + length]
+    ring = np.empty((5, length), wide.dtype)  # the maxima along the latest five rows
+    for n in range(images):
+        ring[:] = least
+        for y in range(rows + REACH):
+            newest = ring[y % 5]
+            if y < rows:
+                numbers, places = source[n, y], early_x[n, y]
+                for i in range(length):
+                    v = number(numbers[i])
+                    inside[i] = number((v ^ ((v >> sign) & flip)) << bits)
+                a, b = line[:length], line[gap : gap + length]
+                c, d = line[2 * gap : 2 * gap + length], line[3 * gap : 3 * gap + length]
+                e = line[4 * gap : 4 * gap + length]
+                for i in range(length):
+                    best = max(number(a[i] + 4), number(b[i] + 3))
+                    best = max(best, number(c[i] + 2))
+                    best = max(max(best, number(d[i] + 1)), e[i])
+                    places[i] = best & 7
+                    newest[i] = number((best >> bits) << bits)
             else:
-                written[:] = bits[: written.shape[0]]
+                newest[:] = least
+            if y >= REACH:
+                written, places = target[n, y - REACH], early_y[n, y - REACH]
+                a, b, c = ring[(y + 1) % 5], ring[(y + 2) % 5], ring[(y + 3) % 5]
+                d = ring[(y + 4) % 5]
+                for i in range(length):
+                    best = max(number(a[i] + 4), number(b[i] + 3))
+                    best = max(best, number(c[i] + 2))
+                    best = max(max(best, number(d[i] + 1)), newest[i])
+                    places[i] = best & 7
+                    v = number(best >> bits)
+                    written[i] = v ^ ((v >> sign) & flip)
+
+
+@njit(cache=True, nogil=True)
+def maximum_backward(source, target, early_x, early_y, columns):
+    """Write the sum of the gradients of all maxima that each pixel was.
+
+    Args:
+        source: (B, H, W * C) int16 or int32, bits of the gradient of the maxima.
+        target: (B, H, W * C) likewise, what to write.
+        early_x: (B, H, W * C) uint8 of ``maximum_forward``.
+        early_y: likewise.
+        columns: W.
+    """
+    images, rows, length = source.shape
+    gap = length // columns
+    up = 32 - 8 * source.itemsize
+    zero = np.float32(0)
+    bits = np.empty(length, np.int32)
+    sums = bits.view(np.float32)
+    beyond = np.full(length, 255, np.uint8)  # no place of a window
+    middle = np.zeros(length + 2 * REACH * gap, np.float32)  # of the row maxima of one row
+    places = np.full(length + 2 * REACH * gap, 255, np.uint8)
+    inner = slice(REACH * gap, REACH * gap + length)
+    inside, places_inside = middle[inner], places[inner]
+    for n in range(images):
+        for y in range(rows):
+            # Row y was the k-th earliest of five in the windows of row y + k - 2.
+            g0, e0 = source[n, max(y - 2, 0)], early_y[n, y - 2] if y >= 2 else beyond
+            g1, e1 = source[n, max(y - 1, 0)], early_y[n, y - 1] if y >= 1 else beyond
+            g2, e2 = source[n, y], early_y[n, y]
+            g3 = source[n, min(y + 1, rows - 1)]
+            e3 = early_y[n, y + 1] if y + 1 < rows else beyond
+            g4 = source[n, min(y + 2, rows - 1)]
+            e4 = early_y[n, y + 2] if y + 2 < rows else beyond
+            for i in range(length):
+                v0 = np.int32(np.int32(g0[i]) << up).view(np.float32)
+                v1 = np.int32(np.int32(g1[i]) << up).view(np.float32)
+                v2 = np.int32(np.int32(g2[i]) << up).view(np.float32)
+                v3 = np.int32(np.int32(g3[i]) << up).view(np.float32)
+                v4 = np.int32(np.int32(g4[i]) << up).view(np.float32)
+                total = v0 if e0[i] == 0 else zero
+                total += v1 if e1[i] == 1 else zero
+                total += v2 if e2[i] == 2 else zero
+                total += v3 if e3[i] == 3 else zero
+                total += v4 if e4[i] == 4 else zero
+                inside[i] = total
+            places_inside[:] = early_x[n, y]
+            written = target[n, y]
+            m0, m1 = middle[:length], middle[gap : gap + length]
+            m2, m3 = middle[2 * gap : 2 * gap + length], middle[3 * gap : 3 * gap + length]
+            m4 = middle[4 * gap : 4 * gap + length]
+            e0, e1 = places[:length], places[gap : gap + length]
+            e2, e3 = places[2 * gap : 2 * gap + length], places[3 * gap : 3 * gap + length]
+            e4 = places[4 * gap : 4 * gap + length]
+            for i in range(length):
+                total = m0[i] if e0[i] == 0 else zero
+                total += m1[i] if e1[i] == 1 else zero
+                total += m2[i] if e2[i] == 2 else zero
+                total += m3[i] if e3[i] == 3 else zero
+                total += m4[i] if e4[i] == 4 else zero
+                sums[i] = total
+            if up:  # to the nearest bfloat16, ties to even
+                for i in range(length):
+                    b = bits[i]
+                    written[i] = np.int32(b + 0x7FFF + ((b >> 16) & 1)) >> 16
+            else:
+                written[:] = bits

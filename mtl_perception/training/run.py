@@ -35,6 +35,7 @@ from mtl_perception.training.config import TrainConfig
 from mtl_perception.training.config_file import config_of, to_yaml
 from mtl_perception.training.distributed import Processes, any_of, processes, wait
 from mtl_perception.training.engine import Engine, Step, TrainingDiverged
+from mtl_perception.training.fast_depthwise import use_fast_depthwise
 from mtl_perception.training.fast_pool import use_fast_pool
 from mtl_perception.training.loader import Loader, Mixture
 from mtl_perception.training.objective import NekrasovObjective, objective_for
@@ -125,8 +126,10 @@ class Run:
                 objective.start_from(network)
         if config.loss.balance and not resumes:
             balance(objective, mixture, config)
-        if device.type == "cpu" and config.separable_pool:
-            use_fast_pool(network)
+        if device.type == "cpu":
+            use_fast_depthwise(network)
+            if config.separable_pool:
+                use_fast_pool(network)
         self.engine = Engine(config, network, objective, device, group)
         if resumes:
             self._resume()
