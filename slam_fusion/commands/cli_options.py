@@ -68,6 +68,10 @@ MaxDepth = Annotated[float | None, flag("Farthest depth that is fused, metres.",
 DepthSourceName = Annotated[
     str | None, flag("Depth to fuse: sensor, network, or fused.", MAP, "sensor")
 ]
+DepthFromMotion = Annotated[
+    bool | None,
+    flag("Correct a network's depth by points that are seen from several places.", MAP, "yes"),
+]
 EdgeRejection = Annotated[
     float | None, flag("Jump of depth that drops a pixel between surfaces; 0 = off.", MAP, "0.05")
 ]

@@ -7,8 +7,10 @@ import numpy as np
 
 from mtl_perception.conventions import InvalidInput
 from slam_fusion.depth.alignment import Alignment, align, aligned_to
+from slam_fusion.depth.correction import corrected
 from slam_fusion.depth.edges import reject_flying_pixels
 from slam_fusion.depth.temporal import LooksAtMap, bent_to_map
+from slam_fusion.depth.tracks import PointTracks
 from slam_fusion.frame import Frame
 from slam_fusion.pixel_weights import depth_shares
 
@@ -36,6 +38,7 @@ class DepthConfig:
     """Which depth is fused."""
 
     depth_source: str = "sensor"  # or network; fused: the sensor's, the network's in its holes
+    depth_from_motion: bool = True  # points seen from several places correct the network's depth
     edge_rejection: float = 0.05  # relative jump of depth to both sides that drops a pixel; 0 = off
     weigh_pixels: bool = True  # near, head-on and away from label borders a pixel counts for more
 
@@ -63,6 +66,7 @@ class DepthSource:
     def __init__(self, config: DepthConfig) -> None:
         """Know nothing yet."""
         self._config = config
+        self._tracks = PointTracks()
         self.alignment: Alignment | None = None
 
     def lacks(self, frame: Frame) -> bool:
@@ -82,6 +86,9 @@ class DepthSource:
         source, step = self._config.depth_source, self._config.edge_rejection
         if source == "network" and frame.predicted_depth is not None:
             predicted = reject_flying_pixels(frame.predicted_depth, step)
+            if self._config.depth_from_motion and frame.color is not None:
+                points = self._tracks(frame.color, frame.intrinsics, T_world_camera, predicted)
+                predicted = corrected(predicted, points)
             bent = bent_to_map(predicted, frame.intrinsics, T_world_camera, volume)
             return SourcedDepth(bent, None, bent, NETWORK_ERROR)
         measured = reject_flying_pixels(frame.depth, step)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.conventions import Intrinsics
+from slam_fusion.geometry import resized_camera
 from slam_fusion.tsdf.volume_state import VolumeConfig
 
 LOOK_WIDTH = 96
@@ -58,7 +59,7 @@ def bent_to_map(
     Returns:
         (H, W) float32 metres; ``predicted`` itself while the map knows too little of the view.
     """
-    small = _scaled(camera, LOOK_WIDTH)
+    small = resized_camera(camera, LOOK_WIDTH)
     seen = volume.render_depth(small, T_world_camera)
     said = _sample(predicted, small)
     both = (seen > 0) & (said > 0)
@@ -71,20 +72,6 @@ def bent_to_map(
     field = cv2.resize(lattice, (camera.width, camera.height), interpolation=cv2.INTER_LINEAR)
     own = np.float32(OWN_SHARE * volume.config.truncation) / np.maximum(predicted, 1e-3)
     return predicted * np.exp(field - np.clip(field, -own, own))
-
-
-def _scaled(camera: Intrinsics, width: int) -> Intrinsics:
-    """Return the camera of the same view with fewer pixels."""
-    height = max(1, round(camera.height * width / camera.width))
-    x, y = width / camera.width, height / camera.height
-    return Intrinsics(
-        width,
-        height,
-        camera.fx * x,
-        camera.fy * y,
-        (camera.cx + 0.5) * x - 0.5,
-        (camera.cy + 0.5) * y - 0.5,
-    )
 
 
 def _sample(image: np.ndarray, camera: Intrinsics) -> np.ndarray:
