@@ -69,9 +69,7 @@ class OptimizerConfig:
     clip: float = 5.0  # largest norm of the gradient; 0 = any
     average: float = 0.998  # per step, of the running mean of weights that is kept; 0 = none
     freeze_norm: bool = False  # batch norm keeps its statistics
-    freeze: tuple[
-        str, ...
-    ] = ()  # beginnings of the names of what keeps its weights, statistics too
+    freeze: tuple[str, ...] = ()  # beginnings of the names of parts that stay as they are
 
     def __post_init__(self) -> None:
         """Refuse what does not train.

@@ -93,7 +93,7 @@ def maximum_backward(source, target, early_x, early_y, columns):
     inside, places_inside = middle[inner], places[inner]
     for n in range(images):
         for y in range(rows):
-            # Row y was the k-th earliest of five in the windows of row y + k - 2.
+            # In the windows of row y + k - 2, k = 0..4, row y comes k early.
             g0, e0 = source[n, max(y - 2, 0)], early_y[n, y - 2] if y >= 2 else beyond
             g1, e1 = source[n, max(y - 1, 0)], early_y[n, y - 1] if y >= 1 else beyond
             g2, e2 = source[n, y], early_y[n, y]
