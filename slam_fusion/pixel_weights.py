@@ -3,9 +3,9 @@
 
 Labels: a network errs most on what is far away, on what it sees at a slant, and along the borders
 of its own labels. What the weights bring is little: on walks through three synthetic rooms labelled
-by an earlier network of the box (seeds 7, 22, 35; 90 views with a Kinect's depth, 3 cm voxels) the map's
-mean IoU went from 0.568, 0.586, 0.614 to 0.572, 0.587, 0.620, vertices that are right from 0.873,
-0.881, 0.894 to 0.870, 0.877, 0.893, and calibration stayed as it was, within 0.003.
+by an earlier network of the box (seeds 7, 22, 35; 90 views with a Kinect's depth, 3 cm voxels) the
+map's mean IoU went from 0.568, 0.586, 0.614 to 0.572, 0.587, 0.620, vertices that are right from
+0.873, 0.881, 0.894 to 0.870, 0.877, 0.893, and calibration stayed as it was, within 0.003.
 
 Depth: the error of a structured-light sensor grows with the square of the distance, so the weight
 of a reading should fall with its fourth power. Whole numbers from 1 to ``MOST_SHARE`` have room
