@@ -75,6 +75,12 @@ class Intrinsics:
         """(H, W) of images of this camera."""
         return self.height, self.width
 
+    def resized(self, width: int, height: int) -> "Intrinsics":
+        """Return the camera of the same view in so many pixels; the image's rim stays its rim."""
+        x, y = width / self.width, height / self.height
+        cx, cy = (self.cx + 0.5) * x - 0.5, (self.cy + 0.5) * y - 0.5
+        return Intrinsics(width, height, self.fx * x, self.fy * y, cx, cy)
+
 
 def check_color(color: np.ndarray, name: str = "color") -> np.ndarray:
     """Return ``color`` if it is a (H, W, 3) uint8 image.

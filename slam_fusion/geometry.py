@@ -106,17 +106,3 @@ def backproject(
     y = (v - intrinsics.cy) / intrinsics.fy * z
     p_camera = np.stack([x, y, z], axis=1)  # (N, 3)
     return p_camera @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]
-
-
-def resized_camera(camera: Intrinsics, width: int) -> Intrinsics:
-    """Return the camera of the same view with ``width`` columns, the aspect kept."""
-    height = max(1, round(camera.height * width / camera.width))
-    x, y = width / camera.width, height / camera.height
-    return Intrinsics(
-        width,
-        height,
-        camera.fx * x,
-        camera.fy * y,
-        (camera.cx + 0.5) * x - 0.5,
-        (camera.cy + 0.5) * y - 0.5,
-    )

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from box_room import box_view, look
 
 from mtl_perception.conventions import Intrinsics, InvalidInput
 from slam_fusion.depth.alignment import align, aligned_to
@@ -18,28 +19,9 @@ CAMERA = Intrinsics(width=160, height=120, fx=140.0, fy=140.0, cx=79.5, cy=59.5)
 ROOM = (-2.0, 2.0), (-1.2, 1.2), (-2.0, 2.0)  # x, y (down), z of its walls, metres
 
 
-def look(yaw: float, position=(0.0, 0.0, 0.0)) -> np.ndarray:
-    T = np.eye(4)
-    c, s = np.cos(yaw), np.sin(yaw)
-    T[:3, :3] = [[c, 0, s], [0, 1, 0], [-s, 0, c]]
-    T[:3, 3] = position
-    return T
-
-
 def room_depth(T_world_camera: np.ndarray, camera: Intrinsics = CAMERA) -> np.ndarray:
     """Exact depth of the inside of a box."""
-    v, u = np.indices(camera.shape)
-    rays = np.stack(
-        [(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(camera.shape)], -1
-    )
-    rays = rays @ T_world_camera[:3, :3].T
-    nearest = np.full(camera.shape, np.inf)
-    for axis, walls in enumerate(ROOM):
-        for wall in walls:
-            with np.errstate(divide="ignore"):
-                depth = (wall - T_world_camera[axis, 3]) / rays[..., axis]
-            nearest = np.where(depth > 0, np.minimum(nearest, depth), nearest)
-    return nearest.astype(np.float32)
+    return box_view(ROOM, camera, T_world_camera)[0]
 
 
 def distance_to_room(points: np.ndarray) -> np.ndarray:

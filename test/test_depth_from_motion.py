@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from box_room import box_view, look
 
 from mtl_perception.conventions import Intrinsics
 from slam_fusion.depth.correction import LEAST_POINTS, corrected
@@ -17,33 +18,14 @@ CAMERA = Intrinsics(width=320, height=240, fx=280.0, fy=280.0, cx=159.5, cy=119.
 WALLS = (-2.0, 2.0), (-1.2, 1.2), (-2.0, 2.5)  # x, y (down), z of the box, metres
 
 
-def pose(x: float = 0.0, yaw: float = 0.0) -> np.ndarray:
-    T = np.eye(4)
-    c, s = np.cos(yaw), np.sin(yaw)
-    T[:3, :3] = [[c, 0, s], [0, 1, 0], [-s, 0, c]]
-    T[0, 3] = x
-    return T
-
-
 def shown(T: np.ndarray, camera: Intrinsics = CAMERA) -> tuple[np.ndarray, np.ndarray]:
     """Return colour and exact depth of the box; its paper is a pattern of places in the world."""
-    v, u = np.indices(camera.shape)
-    rays = np.stack(
-        [(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(camera.shape)], -1
-    )
-    rays = rays @ T[:3, :3].T
-    depth = np.full(camera.shape, np.inf)
-    for axis, walls in enumerate(WALLS):
-        for wall in walls:
-            with np.errstate(divide="ignore"):
-                along = (wall - T[axis, 3]) / rays[..., axis]
-            depth = np.where(along > 0, np.minimum(depth, along), depth)
-    places = T[:3, 3] + depth[..., None] * rays
+    depth, places = box_view(WALLS, camera, T)
     rng = np.random.default_rng(5)
     waves = rng.normal(0, 14.0, (24, 3))  # radians per metre
     paper = np.cos(places @ waves.T + rng.uniform(0, 6, 24)).sum(axis=-1)
     gray = np.clip(128 + 18 * paper, 0, 255).astype(np.uint8)
-    return np.repeat(gray[..., None], 3, axis=2), depth.astype(np.float32)
+    return np.repeat(gray[..., None], 3, axis=2), depth
 
 
 def followed(poses: list[np.ndarray], camera: Intrinsics = CAMERA) -> tuple[Points, np.ndarray]:
@@ -56,7 +38,7 @@ def followed(poses: list[np.ndarray], camera: Intrinsics = CAMERA) -> tuple[Poin
     return points, depth[v, u]
 
 
-SIDEWAYS = [pose(0.04 * i, 0.01 * i) for i in range(8)]
+SIDEWAYS = [look(0.01 * i, (0.04 * i, 0.0, 0.0)) for i in range(8)]
 
 
 def test_a_camera_that_moves_knows_how_far_points_are():
@@ -68,7 +50,7 @@ def test_a_camera_that_moves_knows_how_far_points_are():
 
 
 def test_a_camera_that_only_turns_knows_nothing():
-    points, _ = followed([pose(yaw=0.03 * i) for i in range(8)])
+    points, _ = followed([look(0.03 * i) for i in range(8)])
     assert len(points.depth) == 0
 
 
@@ -122,6 +104,19 @@ def test_a_few_lies_among_the_points_do_little():
     lies[::6] *= 1.5
     bent = corrected(truth, replace(points, depth=lies))
     assert np.mean(np.abs(bent / truth - 1)) < 0.03
+
+
+def test_depth_that_is_known_in_a_few_spots_only_is_corrected_there():
+    points, _ = followed(SIDEWAYS)
+    _, truth = shown(SIDEWAYS[-1])
+    u, v = np.rint(points.pixels).astype(int).T
+    said = np.zeros_like(truth)
+    said[v, u] = truth[v, u] * np.float32(1.2)
+    said[::8, ::8] = 0
+    bent = corrected(said, points)
+    known = said > 0
+    assert np.array_equal(bent > 0, known)
+    assert np.median(np.abs(bent[known] / truth[known] - 1)) < 0.02
 
 
 def test_too_few_points_change_nothing():

@@ -28,8 +28,6 @@ STIFFNESS = 100.0  # against steps between nodes of one depth,
 DEPTH_STIFFNESS = 30.0  # between depths,
 REST = 1.0  # and against any factor: where no point is near the network is believed
 ROUNDS = 4
-SAMPLE = 8
-"""Every so many rows and columns tell the range of depths that the lattice spans."""
 
 
 def corrected(predicted: np.ndarray, points: Points) -> np.ndarray:
@@ -51,8 +49,7 @@ def corrected(predicted: np.ndarray, points: Points) -> np.ndarray:
     use = (said > 0) & (np.abs(ratio) < MOST)
     if np.count_nonzero(use) < LEAST_POINTS:
         return predicted
-    some = predicted[::SAMPLE, ::SAMPLE]
-    near, far = np.log(np.percentile(some[some > 0], (2, 98)))
+    near, far = np.log(np.percentile(said[use], (2, 98)))
     far = max(far, near + 0.05)
     x = (points.pixels[use, 0] + 0.5) / width
     y = (points.pixels[use, 1] + 0.5) / height

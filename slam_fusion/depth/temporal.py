@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from mtl_perception.conventions import Intrinsics
-from slam_fusion.geometry import resized_camera
 from slam_fusion.tsdf.volume_state import VolumeConfig
 
 LOOK_WIDTH = 96
@@ -59,7 +58,7 @@ def bent_to_map(
     Returns:
         (H, W) float32 metres; ``predicted`` itself while the map knows too little of the view.
     """
-    small = resized_camera(camera, LOOK_WIDTH)
+    small = camera.resized(LOOK_WIDTH, max(1, round(camera.height * LOOK_WIDTH / camera.width)))
     seen = volume.render_depth(small, T_world_camera)
     said = _sample(predicted, small)
     both = (seen > 0) & (said > 0)

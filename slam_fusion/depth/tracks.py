@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 
 from mtl_perception.conventions import Intrinsics
-from slam_fusion.geometry import resized_camera
 
 WIDEST = 640
 """Columns in which points are followed; wider images are made smaller first."""
@@ -118,9 +117,10 @@ class PointTracks:
                 is one.
         """
         gray = cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)
-        small = camera if camera.width <= WIDEST else resized_camera(camera, WIDEST)
-        if small is not camera:
-            size = (small.width, small.height)
+        small = camera
+        if camera.width > WIDEST:
+            size = (WIDEST, max(1, round(camera.height * WIDEST / camera.width)))
+            small = camera.resized(*size)
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
             depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
         if self._gray is None or self._gray.shape != gray.shape:

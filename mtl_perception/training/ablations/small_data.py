@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from mtl_perception.conventions import Intrinsics
 from mtl_perception.data.sample import Dataset, Sample
 from mtl_perception.labels import LabelSet
 
@@ -66,9 +65,7 @@ def load_small(dataset: Dataset, height: int, most: int) -> SampleList:
 def shrink(sample: Sample, height: int) -> Sample:
     """Return a sample at another height, aspect kept; targets are those of the nearest pixel."""
     camera = sample.intrinsics
-    sy = height / camera.height
-    width = round(camera.width * sy)
-    sx = width / camera.width
+    width = round(camera.width * height / camera.height)
 
     def nearest(array: np.ndarray | None) -> np.ndarray | None:
         if array is None:
@@ -81,14 +78,7 @@ def shrink(sample: Sample, height: int) -> Sample:
     return replace(
         sample,
         color=mean(sample.color),
-        intrinsics=Intrinsics(
-            width,
-            height,
-            camera.fx * sx,
-            camera.fy * sy,
-            (camera.cx + 0.5) * sx - 0.5,
-            (camera.cy + 0.5) * sy - 0.5,
-        ),
+        intrinsics=camera.resized(width, height),
         depth=nearest(sample.depth),
         labels=nearest(sample.labels),
         normals=nearest(sample.normals),
